@@ -1,0 +1,64 @@
+"""What a running node may ask of its host: folders, device, and a way to report progress.
+
+The host sets a `Context` for the duration of a run; a node calls `current()`. Outside any run `current()` is a
+default, so that the same node also works when it is called by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class Interrupted(Exception):
+    """A stop was asked for; raised from `progress`, to be let through by nodes."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Folders and device of a run, and where progress goes.
+
+    `report(value, total, preview)` is the host's; it raises `Interrupted` when the run is to stop.
+    """
+
+    input_dir: Path = Path("input")
+    output_dir: Path = Path("output")
+    temp_dir: Path = Path("temp")
+    models_dir: Path = Path("models")
+    device: str = "auto"
+    report: Callable[[float, float, Any], None] | None = None
+
+    def progress(self, value: float, total: float, preview: Any = None) -> None:
+        """Report that the running node has done `value` of `total` steps; raises `Interrupted` to stop it.
+
+        `preview`, if given, is a PIL image or whatever else the host's event consumer understands.
+        """
+        if self.report is not None:
+            self.report(value, total, preview)
+
+
+_current: contextvars.ContextVar[Context] = contextvars.ContextVar("comfyui_ddim_context", default=Context())  # noqa: B039 (frozen)
+
+
+def current() -> Context:
+    """The context of the run this is called in, or the default one."""
+    return _current.get()
+
+
+def progress(value: float, total: float, preview: Any = None) -> None:
+    """`current().progress(...)`: for the loops of nodes."""
+    current().progress(value, total, preview)
+
+
+@contextlib.contextmanager
+def using(context: Context) -> Iterator[Context]:
+    """Make `context` the current one inside the `with` block."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)
