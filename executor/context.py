@@ -1,7 +1,7 @@
 """What a running node may ask of its host: folders, device, and a way to report progress.
 
-The host sets a `Context` for the duration of a run; a node calls `current()`. Outside any run `current()` is a
-default, so that the same node also works when it is called by hand.
+The host sets a `Context` for the duration of a run; a node calls `current()`. Outside any run `current()` is
+a default, so that the same node also works when it is called by hand.
 """
 
 from __future__ import annotations

@@ -9,11 +9,13 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 
-def object_info(node_classes: Mapping[str, type], display_names: Mapping[str, str] | None = None) -> dict[str, Any]:
+def object_info(
+    node_classes: Mapping[str, type], display_names: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Class name -> its inputs, outputs and texts.
 
-    A class that can't describe itself is left out with a warning, as ComfyUI does, so that one broken pack doesn't
-    take the others with it.
+    A class that can't describe itself is left out with a warning, as ComfyUI does, so that one broken pack
+    doesn't take the others with it.
     """
     definitions = {}
     for name, node_class in node_classes.items():
