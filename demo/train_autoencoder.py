@@ -1,0 +1,81 @@
+"""Training the demo's autoencoder: squared error on crops, most of them around the solids, later on whole pictures."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from ..networks.autoencoder import Autoencoder, AutoencoderConfig
+from .loop import Budget, train
+from .scenes import Scene, column
+
+__all__ = ["CONFIG", "latent_moments", "psnr", "to_tensor", "train_autoencoder"]
+
+CONFIG = AutoencoderConfig(channels=(64, 64, 128, 128), blocks=1)
+KL_WEIGHT = 5e-5
+CROP = 64
+
+
+def to_tensor(pictures: np.ndarray) -> Tensor:
+    """(b, h, w, 3) uint8 to (b, 3, h, w) float32 in [-1, 1]."""
+    return rearrange(torch.from_numpy(np.ascontiguousarray(pictures)), "b h w c -> b c h w").float() / 127.5 - 1
+
+
+def train_autoencoder(pictures: np.ndarray, scenes: list[Scene], budget: Budget, path, device: str, seed: int) -> Autoencoder:
+    """Train on (n, 128, 128, 3) uint8 pictures and return the averaged network."""
+    torch.manual_seed(seed)
+    network = Autoencoder(CONFIG).to(device, memory_format=torch.channels_last)
+
+    def loss(step: int, share: float) -> Tensor:
+        rng = np.random.default_rng((seed, step))
+        whole = share > 0.8
+        x = _whole(pictures, rng, 4) if whole else _crops(pictures, scenes, rng, 16)
+        x = to_tensor(x).to(device, memory_format=torch.channels_last)
+        with torch.autocast(device, torch.bfloat16):
+            mean, log_variance = network.moments(x)
+            mean, log_variance = mean.float(), log_variance.float()
+            z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+            y = network.decode(z)
+        kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
+        return F.mse_loss(y.float(), x) + KL_WEIGHT * kl
+
+    return train(network, loss, budget, path)
+
+
+def _whole(pictures: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
+    return pictures[np.sort(rng.choice(len(pictures), count, replace=False))]
+
+
+def _crops(pictures: np.ndarray, scenes: list[Scene], rng: np.random.Generator, count: int) -> np.ndarray:
+    crops = []
+    for i in rng.integers(len(pictures), size=count):
+        size = pictures.shape[1]
+        if rng.random() < 0.75:
+            solid = scenes[i].solids[rng.integers(len(scenes[i].solids))]
+            x = column(solid, size) - CROP // 2 + rng.integers(-20, 21)
+            y = size // 2 - CROP // 2 + rng.integers(-20, 21)
+        else:
+            x, y = rng.integers(0, size - CROP + 1, size=2)
+        x, y = (int(np.clip(v, 0, size - CROP)) for v in (x, y))
+        crops.append(pictures[i, y : y + CROP, x : x + CROP])
+    return np.stack(crops)
+
+
+@torch.no_grad()
+def latent_moments(network: Autoencoder, pictures: np.ndarray, device: str, batch: int = 32) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (n, 4, h/8, w/8) float32 of the latents of (n, h, w, 3) uint8 pictures."""
+    means, spreads = [], []
+    for i in range(0, len(pictures), batch):
+        x = to_tensor(pictures[i : i + batch]).to(device, memory_format=torch.channels_last)
+        with torch.autocast(device, torch.bfloat16):
+            mean, log_variance = network.moments(x)
+        means.append(mean.float().cpu())
+        spreads.append(torch.exp(0.5 * log_variance.float()).cpu())
+    return torch.cat(means), torch.cat(spreads)
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio (b,) in dB of pictures (b, 3, h, w) in [-1, 1]."""
+    error = ((a.clamp(-1, 1) - b.clamp(-1, 1)) / 2).square().mean(dim=(1, 2, 3))
+    return -10 * torch.log10(error)

@@ -1,0 +1,111 @@
+"""A latent diffusion model as one object: UNet, autoencoder, text transformer, and the noise schedule it was trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .autoencoder import Autoencoder, AutoencoderConfig
+from .text import TextConfig, TextTransformer
+from .tokenizer import WordTokenizer
+from .unet import UNet, UNetConfig
+
+__all__ = ["LatentDiffusion", "ModelConfig"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a latent diffusion model consists of; the defaults are Stable Diffusion 1.x.
+
+    `parameterization` is what the UNet predicts ("eps", "v"); `scale_factor` turns the autoencoder's latents into
+    the UNet's (unit variance); `vocabulary` is the word list of a `WordTokenizer`, empty if the text is tokenized otherwise.
+    """
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    parameterization: str = "eps"
+    scale_factor: float = 0.18215
+    timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    vocabulary: tuple[str, ...] = ()
+
+
+class _Wrapped(nn.Module):
+    """Holds one network under the name that published checkpoints give it."""
+
+    def __init__(self, name: str, network: nn.Module) -> None:
+        super().__init__()
+        setattr(self, name, network)
+
+
+class LatentDiffusion(nn.Module):
+    """Answers to what a DDIM sampler asks of a model: `apply_model`, `q_sample`, the betas and their products.
+
+    Latents are (b, 4, h/8, w/8); those of `apply_model` and `q_sample` are scaled, those of `encode_picture` and
+    `decode_latent` are not. The schedule is the scaled-linear one of Stable Diffusion: betas are the squares of
+    numbers evenly spaced from sqrt(beta_start) to sqrt(beta_end), in float64.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = _Wrapped("diffusion_model", UNet(config.unet))
+        self.first_stage_model = Autoencoder(config.autoencoder)
+        self.cond_stage_model = _Wrapped("transformer", TextTransformer(config.text))
+        self.parameterization = config.parameterization
+        self.scale_factor = config.scale_factor
+        self.num_timesteps = config.timesteps
+        self.tokenizer = WordTokenizer(config.vocabulary, config.text.positions) if config.vocabulary else None
+        betas = np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.timesteps) ** 2
+        alphas_cumprod = np.cumprod(1 - betas)
+        # Plain attributes, not buffers: on the meta device, or after .half(), buffers would lose them.
+        self.betas = torch.from_numpy(betas)
+        self.alphas_cumprod = torch.from_numpy(alphas_cumprod)
+        self.alphas_cumprod_prev = torch.from_numpy(np.append(1.0, alphas_cumprod[:-1]))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet's weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type of the UNet's weights."""
+        return next(self.model.parameters()).dtype
+
+    def apply_model(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """The UNet's prediction for scaled latents x (b, c, h, w) at timesteps t (b,) under text (b or 1, n, width)."""
+        unet = self.model.diffusion_model
+        context = cond["c_crossattn"] if isinstance(cond, dict) else cond
+        if isinstance(context, list):
+            context = torch.cat(context, dim=1)
+        context = context.expand(len(x), -1, -1).to(self.dtype)
+        return unet(x.to(self.dtype), t, context).to(x.dtype)
+
+    def q_sample(self, x_start: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
+        """x_t of scaled latents x_start at timesteps t (b,): sqrt(a) x0 + sqrt(1 - a) noise (Ho et al. 2020, eq. 4)."""
+        noise = torch.randn_like(x_start) if noise is None else noise
+        shape = (-1,) + (1,) * (x_start.ndim - 1)
+        alpha_bar = self.alphas_cumprod.to(t.device)[t].reshape(shape)
+        return alpha_bar.sqrt().to(x_start) * x_start + (1 - alpha_bar).sqrt().to(x_start) * noise
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Texts to conditioning (b, n, width); raises ValueError for a model whose vocabulary isn't in its file."""
+        if self.tokenizer is None:
+            raise ValueError("this checkpoint has no vocabulary in it, expected one with the demo model's word list")
+        return self.cond_stage_model.transformer(self.tokenizer(texts).to(self.device))
+
+    @torch.no_grad()
+    def encode_picture(self, x: Tensor) -> Tensor:
+        """Pictures (b, 3, h, w) in [-1, 1] to unscaled latents: the mean, without noise."""
+        return self.first_stage_model.encode(x.to(self.device, self.dtype)).to(x.dtype)
+
+    @torch.no_grad()
+    def decode_latent(self, z: Tensor) -> Tensor:
+        """Unscaled latents to pictures (b, 3, h, w), clamped to [-1, 1]."""
+        return self.first_stage_model.decode(z.to(self.device, self.dtype)).to(z.dtype).clamp(-1, 1)
