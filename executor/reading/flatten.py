@@ -1,0 +1,137 @@
+"""One flat graph out of nested subgraphs: every node under its path of ids, `host:inner`, as ComfyUI names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..errors import WorkflowError
+from .definition import Definition
+from .graph import SUBGRAPH_INPUT, Graph, Node, Slot, Workflow
+
+MAX_NODES = 100_000
+"""More nodes than this, counted with subgraphs unfolded, is refused: nesting multiplies what a small file holds."""
+
+MAX_DEPTH = 64
+"""Subgraphs nested deeper than this are refused."""
+
+VIRTUAL_TYPES = frozenset({"Reroute", "PrimitiveNode", "Note", "MarkdownNote"})
+"""Nodes that live in the browser alone: they are never run, and links pass through them slot by slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The output `slot` of node `id`; or, with `of_host`, whatever feeds the input `slot` of that host."""
+
+    id: str
+    slot: int
+    of_host: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FlatNode:
+    """A node in its place, its inputs in the order of its class, each with where it comes from.
+
+    `outlets` is, for the host of a subgraph, the inner source of each of its outputs.
+    """
+
+    id: str
+    node: Node
+    host: str
+    inputs: tuple[Slot, ...]
+    sources: tuple[Source | None, ...]
+    outputs: tuple[str, ...]
+    definition: Definition | None = None
+    subgraph: Graph | None = None
+    outlets: tuple[Source | None, ...] = ()
+
+    @property
+    def virtual(self) -> bool:
+        """Never run itself: a host stands for what it holds, a Reroute for what it passes on."""
+        return self.subgraph is not None or self.node.type in VIRTUAL_TYPES
+
+    def __str__(self) -> str:
+        return f"node {self.id} ({self.node.type})"
+
+
+def flatten(workflow: Workflow, definitions: Mapping[str, Definition]) -> dict[str, FlatNode]:
+    """All nodes of all levels by execution id, a host before what it holds.
+
+    Raises WorkflowError for a subgraph that holds itself, and for too many nodes or levels.
+    """
+    flat: dict[str, FlatNode] = {}
+    # An explicit stack: how deep a file nests is its own choice and must not become the depth of Python's stack.
+    levels = [_Level("", workflow.graph, iter(workflow.graph.nodes.values()), ())]
+    while levels:
+        level = levels[-1]
+        node = next(level.rest, None)
+        if node is None:
+            levels.pop()
+            continue
+        subgraph = workflow.subgraphs.get(node.type)
+        flat_node = _place(node, level, subgraph, definitions.get(node.type))
+        flat[flat_node.id] = flat_node
+        if len(flat) > MAX_NODES:
+            raise WorkflowError(f"more than {MAX_NODES} nodes once the subgraphs are unfolded")
+        if subgraph is not None:
+            if node.type in level.inside:
+                raise WorkflowError(f"{flat_node}: this subgraph contains itself")
+            if len(levels) > MAX_DEPTH:
+                raise WorkflowError(f"{node}: subgraphs are nested more than {MAX_DEPTH} deep")
+            inside = (*level.inside, node.type)
+            levels.append(_Level(flat_node.id, subgraph, iter(subgraph.nodes.values()), inside))
+    return flat
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    host: str
+    graph: Graph
+    rest: Iterator[Node]
+    inside: tuple[str, ...]
+
+    def id_of(self, node_id: str) -> str:
+        return f"{self.host}:{node_id}" if self.host else node_id
+
+    def source(self, slot: Slot) -> Source | None:
+        """Where the link in `slot` comes from; a link that isn't there, or from nowhere, is none at all."""
+        link = self.graph.links.get(slot.link) if slot.link is not None else None
+        if link is None:
+            return None
+        if link.origin == SUBGRAPH_INPUT and self.host:
+            return Source(self.host, link.origin_slot, of_host=True)
+        return Source(self.id_of(link.origin), link.origin_slot) if link.origin in self.graph.nodes else None
+
+
+def _place(node: Node, level: _Level, subgraph: Graph | None, definition: Definition | None) -> FlatNode:
+    inputs, outputs = node.inputs, tuple(slot.type for slot in node.outputs)
+    declared: tuple[str, ...] = ()
+    outlets: tuple[Source | None, ...] = ()
+    node_id = level.id_of(node.id)
+    if subgraph is not None:
+        inputs = merge_slots(subgraph.inputs, inputs)
+        declared = tuple(slot.type for slot in subgraph.outputs)
+        inner = _Level(node_id, subgraph, iter(()), ())
+        outlets = tuple(inner.source(slot) for slot in subgraph.outputs)
+    elif definition is not None:
+        inputs = merge_slots(definition.inputs, inputs)
+        declared = definition.outputs
+    return FlatNode(
+        id=node_id,
+        node=node,
+        host=level.host,
+        inputs=inputs,
+        sources=tuple(level.source(slot) for slot in inputs),
+        outputs=declared + outputs[len(declared) :],
+        definition=definition,
+        subgraph=subgraph,
+        outlets=outlets,
+    )
+
+
+def merge_slots(declared: Sequence[Slot], saved: Sequence[Slot]) -> tuple[Slot, ...]:
+    """The declared inputs, each with the link that the file's input of the same name has; then the file's others."""
+    by_name = {slot.name: slot for slot in saved}
+    names = {slot.name for slot in declared}
+    known = [replace(s, link=by_name[s.name].link) if s.name in by_name else s for s in declared]
+    return (*known, *(slot for slot in saved if slot.name not in names))

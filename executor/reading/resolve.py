@@ -1,0 +1,100 @@
+"""Where an input's value really comes from: through reroutes, bypassed nodes and the walls of subgraphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import WorkflowError
+from .flatten import FlatNode, Source
+from .graph import BYPASS, Slot
+
+MAX_STEPS = 5_000_000
+"""Links followed for one workflow before it is refused as too tangled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A value held by a widget elsewhere: one promoted to a subgraph's host, or a PrimitiveNode's own."""
+
+    value: Any
+
+
+@dataclass(slots=True)
+class Resolver:
+    """Follows links in a flat graph. `held` gives the values that hosts and primitives hold, by (id, slot)."""
+
+    flat: Mapping[str, FlatNode]
+    held: Mapping[tuple[str, int], Held]
+    steps: int = 0
+
+    def input(self, node: FlatNode, index: int) -> Source | Held | None:
+        """The running node's output that feeds the input, or the value held for it, or nothing.
+
+        Raises WorkflowError when links lead in a circle through nodes that pass them on.
+        """
+        seen: set[tuple[str, int, bool]] = set()
+        wanted = node.inputs[index].type
+        held = None
+        source = node.sources[index]
+        while source is not None:
+            self._step(source, seen)
+            origin = self.flat[source.id]
+            if source.of_host:
+                held = self.held.get((origin.id, source.slot), held)
+                slot, wanted = source.slot, None
+            elif origin.node.mode == BYPASS:
+                slot, wanted = bypassed_input(origin, source.slot, wanted), None
+            elif origin.subgraph is not None:
+                source = origin.outlets[source.slot] if 0 <= source.slot < len(origin.outlets) else None
+                continue
+            elif (origin.id, source.slot) in self.held:
+                return self.held[origin.id, source.slot]
+            elif origin.virtual:
+                slot = source.slot
+            else:
+                return source
+            if slot is None or not 0 <= slot < len(origin.inputs):
+                return held if source.of_host else None
+            wanted = wanted or origin.inputs[slot].type
+            if origin.sources[slot] is None:
+                return held if source.of_host else None
+            source = origin.sources[slot]
+        return None
+
+    def _step(self, source: Source, seen: set[tuple[str, int, bool]]) -> None:
+        key = (source.id, source.slot, source.of_host)
+        if key in seen:
+            raise WorkflowError(f"{self.flat[source.id]}: its links lead in a circle")
+        seen.add(key)
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise WorkflowError(f"following its links takes more than {MAX_STEPS} steps")
+
+
+def bypassed_input(node: FlatNode, slot: int, wanted: str) -> int | None:
+    """The input that stands in for output `slot` of a bypassed node when `wanted` is the type asked for.
+
+    The input of the same number if its type fits; else the first of exactly that type; else the first that fits.
+    """
+    inputs: Sequence[Slot] = node.inputs
+    if wanted in ("*", ""):
+        return slot if slot < len(inputs) else 0
+    output = node.outputs[slot] if 0 <= slot < len(node.outputs) else "*"
+
+    def fits(candidate: Slot) -> bool:
+        return types_match(candidate.type, output) and types_match(candidate.type, wanted)
+
+    if 0 <= slot < len(inputs) and fits(inputs[slot]):
+        return slot
+    exact = (i for i, candidate in enumerate(inputs) if candidate.type == wanted)
+    fitting = (i for i, candidate in enumerate(inputs) if fits(candidate))
+    return next(exact, next(fitting, None))
+
+
+def types_match(a: str, b: str) -> bool:
+    """Whether the editor would join the two types: equal, either one any, or a comma-separated part in common."""
+    if a in ("", "*") or b in ("", "*"):
+        return True
+    return not set(a.lower().split(",")).isdisjoint(b.lower().split(","))
