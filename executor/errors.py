@@ -2,4 +2,4 @@
 
 
 class WorkflowError(ValueError):
-    """A workflow that can't be read, converted or run; its text is one line naming the place and the fault."""
+    """A workflow that can't be read, converted or run; its text is one line: place and fault."""

@@ -1,0 +1,206 @@
+"""Which results are kept, and for how long.
+
+- classic: everything that the latest prompt contains;
+- lru: also results of earlier prompts, until more than `size` are kept;
+- none: a result is dropped when nobody in the run can ask for it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .graph import Graph
+from .signature import Signatures
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a node gave: a column per output slot, and what it shows the user."""
+
+    outputs: list[Sequence[Any]]
+    ui: dict[str, list[Any]] = field(default_factory=dict)
+
+
+class Cache(Protocol):
+    """What a run asks of a cache."""
+
+    signs: bool
+    """Whether `begin` and `expand` need the nodes' signatures worked out."""
+
+    def begin(self, graph: Graph, signatures: Signatures) -> None:
+        """A run of `graph` begins; its prompt's nodes have signatures."""
+
+    def expand(self, parent_id: str, children: Iterable[str]) -> None:
+        """A node has put `children` in its place; they have signatures."""
+
+    def get(self, node_id: str) -> Result | None:
+        """The node's result, if it is kept."""
+
+    def put(self, node_id: str, result: Result) -> None:
+        """Keep a result."""
+
+    def drop(self, node_id: str) -> None:
+        """Nobody in this run will ask for the node's result again."""
+
+    def live_signatures(self) -> Iterable[int]:
+        """Signatures under which something is kept."""
+
+
+class _Scope:
+    """Results of the nodes of one expansion (or of the prompt), and the expansions below them."""
+
+    def __init__(self):
+        self.results: dict[int, Result] = {}
+        self.below: dict[tuple[str, str], _Scope] = {}
+
+    def keep_only(self, signatures: set[int], nodes: set[tuple[str, str]]) -> None:
+        """Forget what none of these nodes needs."""
+        self.results = {key: result for key, result in self.results.items() if key in signatures}
+        self.below = {key: scope for key, scope in self.below.items() if key in nodes}
+
+
+class ClassicCache:
+    """Keeps what the current prompt contains; each expanding node has its own results below it."""
+
+    signs = True
+
+    def __init__(self):
+        self._top = _Scope()
+
+    def begin(self, graph: Graph, signatures: Signatures) -> None:
+        """Forget results of nodes that this prompt doesn't have."""
+        self._graph, self._signatures = graph, signatures
+        self._scope_of: dict[str, _Scope] = {}
+        self._narrow(self._top, graph.original_prompt)
+
+    def _narrow(self, scope: _Scope, node_ids: Iterable[str]) -> None:
+        nodes = {(node_id, self._graph.get_node(node_id).get("class_type")) for node_id in node_ids}
+        scope.keep_only({self._signatures[node_id] for node_id, _ in nodes}, nodes)
+
+    def expand(self, parent_id: str, children: Iterable[str]) -> None:
+        """Open (or go on with) the parent's own scope for these children."""
+        children = list(children)
+        key = (parent_id, self._graph.get_node(parent_id)["class_type"])
+        scope = self._scope_of.get(parent_id, self._top).below.setdefault(key, _Scope())
+        self._scope_of.update((child, scope) for child in children)
+        self._narrow(scope, children)
+
+    def get(self, node_id: str) -> Result | None:
+        """The result of this node, or of one just like it in the same scope."""
+        return self._scope_of.get(node_id, self._top).results.get(self._signatures[node_id])
+
+    def put(self, node_id: str, result: Result) -> None:
+        """Keep it until a prompt comes that doesn't have it."""
+        self._scope_of.get(node_id, self._top).results[self._signatures[node_id]] = result
+
+    def drop(self, node_id: str) -> None:
+        """Nothing: the next run may want it."""
+
+    def live_signatures(self) -> Iterable[int]:
+        """All that are kept, in all scopes."""
+        scopes = [self._top]
+        while scopes:
+            scope = scopes.pop()
+            yield from scope.results
+            scopes.extend(scope.below.values())
+
+
+class LRUCache:
+    """Keeps up to `size` results across prompts, those longest unused going first.
+
+    The results of the current prompt are kept however many they are.
+    """
+
+    signs = True
+
+    def __init__(self, size: int):
+        self._size = size
+        self._results: dict[int, Result] = {}
+        self._used: dict[int, int] = {}  # signature -> the last run that used it
+        self._run = 0
+
+    def begin(self, graph: Graph, signatures: Signatures) -> None:
+        """Count the prompt's nodes as used, then forget the longest unused."""
+        self._signatures = signatures
+        self._run += 1
+        self._mark(graph.original_prompt)
+        unused = sorted(
+            (self._used[key], key) for key in self._results if self._used[key] < self._run
+        )
+        for _, key in unused[: max(0, len(self._results) - self._size)]:
+            del self._results[key], self._used[key]
+        self._used = {key: run for key, run in self._used.items() if key in self._results or run == self._run}
+
+    def _mark(self, node_ids: Iterable[str]) -> None:
+        for node_id in node_ids:
+            self._used[self._signatures[node_id]] = self._run
+
+    def expand(self, parent_id: str, children: Iterable[str]) -> None:
+        """Count the children as used."""
+        self._mark(children)
+
+    def get(self, node_id: str) -> Result | None:
+        """The result of this node, or of one just like it in any prompt."""
+        key = self._signatures[node_id]
+        self._used[key] = self._run
+        return self._results.get(key)
+
+    def put(self, node_id: str, result: Result) -> None:
+        """Keep it until it is among the longest unused."""
+        key = self._signatures[node_id]
+        self._used[key] = self._run
+        self._results[key] = result
+
+    def drop(self, node_id: str) -> None:
+        """Nothing: a later run may want it."""
+
+    def live_signatures(self) -> Iterable[int]:
+        """All that are kept."""
+        return self._results
+
+
+class NoCache:
+    """Keeps a result only as long as somebody in the run may ask for it."""
+
+    signs = False
+
+    def __init__(self):
+        self._results: dict[str, Result] = {}
+
+    def begin(self, graph: Graph, signatures: Signatures) -> None:
+        """Start with nothing."""
+        self._results.clear()
+
+    def expand(self, parent_id: str, children: Iterable[str]) -> None:
+        """Nothing to prepare."""
+
+    def get(self, node_id: str) -> Result | None:
+        """This node's own result in this run."""
+        return self._results.get(node_id)
+
+    def put(self, node_id: str, result: Result) -> None:
+        """Keep it until `drop`."""
+        self._results[node_id] = result
+
+    def drop(self, node_id: str) -> None:
+        """Forget it."""
+        self._results.pop(node_id, None)
+
+    def live_signatures(self) -> Iterable[int]:
+        """None."""
+        return ()
+
+
+def make_cache(kind: str, size: int = 0) -> Cache:
+    """A cache by name; raises ValueError for another name or a negative size."""
+    if size < 0:
+        raise ValueError(f"cache_size is {size!r}, expected 0 or more")
+    if kind == "classic":
+        return ClassicCache()
+    if kind == "lru":
+        return LRUCache(size)
+    if kind == "none":
+        return NoCache()
+    raise ValueError(f'cache is {kind!r}, expected "classic", "lru" or "none"')

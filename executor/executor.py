@@ -1,0 +1,241 @@
+"""The executor: checks prompts and runs them, and keeps results between runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import dataclasses
+import threading
+import uuid
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from .cache import make_cache
+from .caller import Caller, HiddenValues
+from .context import Context, Interrupted, current, using
+from .errors import WorkflowError
+from .events import OnEvent, emitter
+from .faults import Fault
+from .graph import Graph
+from .host import Host, host_of_this_process
+from .instances import Instances
+from .node_class import NodeClasses
+from .run import Run
+from .signature import SignatureTable
+from .validation import Prompt, Verdict, validate
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run went.
+
+    `error` and `node_errors` are validation's, in ComfyUI's shapes; a prompt of which some outputs are valid is
+    accepted, and those are run. `ran` are the ids announced as executing, in order (a lazy node is announced
+    each time it is asked); `cached` those that had a result at the start; `outputs` what nodes show, by id;
+    `failure` the `execution_error` that ended the run, and `exception` what the node raised.
+    """
+
+    prompt_id: str
+    accepted: bool
+    error: Fault | None = None
+    node_errors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ran: list[str] = field(default_factory=list)
+    cached: list[str] = field(default_factory=list)
+    outputs: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    failure: dict[str, Any] | None = None
+    exception: BaseException | None = None
+    interrupted: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether everything asked for was run."""
+        return self.accepted and self.failure is None and not self.interrupted
+
+
+class Executor:
+    """Runs API-form prompts made of the given node classes.
+
+    `cache` is "classic" (keep what the latest prompt has), "lru" (keep up to `cache_size` results of earlier ones
+    too) or "none" (drop each result when its last consumer has run). `newer_errors` takes validation's rules and
+    names from ComfyUI after 0.3.64. Raises ValueError for another cache.
+
+    One run at a time; `interrupt` may be called from any thread or signal handler.
+    """
+
+    def __init__(
+        self,
+        node_classes: Mapping[str, type],
+        cache: str = "classic",
+        cache_size: int = 0,
+        context: Context | None = None,
+        newer_errors: bool = False,
+    ):
+        self.node_classes = node_classes
+        self._cache = make_cache(cache, cache_size)
+        self._keeps_instances = cache != "none"
+        self._context = context
+        self._newer_errors = newer_errors
+        self._table = SignatureTable()
+        self._table_size = 1000
+        self._instances = Instances()
+        self._stop = threading.Event()
+        self._host: Host = Host()
+
+    def check(self, prompt: Prompt, targets: Iterable[str] | None = None) -> Verdict:
+        """Validate a prompt without running it; `prompt` itself is not changed."""
+        return _in_event_loop(self._check(_copy(prompt), targets))
+
+    def run(
+        self,
+        prompt: Prompt,
+        targets: Iterable[str] | None = None,
+        extra_data: Mapping[str, Any] | None = None,
+        on_event: OnEvent | None = None,
+        prompt_id: str | None = None,
+    ) -> RunResult:
+        """Validate a prompt, run its output nodes (only those in `targets`, if given) and what they need.
+
+        `extra_data["extra_pnginfo"]` reaches nodes by their hidden input EXTRA_PNGINFO. `on_event(name, data)`
+        is called as the run goes on (see `events`). Failures of nodes are in the result, not raised.
+        """
+        return _in_event_loop(self.run_async(prompt, targets, extra_data, on_event, prompt_id))
+
+    def interrupt(self) -> None:
+        """Stop the run in progress: at the next progress report of a node, or before the next node."""
+        self._stop.set()
+        self._host.interrupt()
+
+    async def run_async(
+        self,
+        prompt: Prompt,
+        targets: Iterable[str] | None = None,
+        extra_data: Mapping[str, Any] | None = None,
+        on_event: OnEvent | None = None,
+        prompt_id: str | None = None,
+    ) -> RunResult:
+        """`run`, for callers with an event loop of their own."""
+        prompt_id = prompt_id or str(uuid.uuid4())
+        self._stop.clear()
+        prompt = _copy(prompt)
+        verdict = await self._check(prompt, targets)
+        if not verdict.accepted:
+            return RunResult(prompt_id, False, verdict.error, verdict.node_errors)
+        self._forget(prompt)
+        run = self._new_run(prompt_id, prompt, extra_data or {}, on_event)
+        with using(self._context or current()):
+            try:
+                await run.work(verdict.outputs, self._stop.is_set)
+            finally:
+                self._host.run_ended()
+        return RunResult(
+            prompt_id,
+            True,
+            None,
+            verdict.node_errors,
+            run.ran,
+            run.cached,
+            run.uis(),
+            run.failure,
+            run.error,
+            run.interrupted,
+        )
+
+    async def _check(self, prompt: Prompt, targets: Iterable[str] | None) -> Verdict:
+        self._host = host_of_this_process()
+        caller = Caller(lambda node_id, index: self._host.calling("", node_id, index), lambda *_: None)
+        classes = NodeClasses(self.node_classes, self._host)
+        with using(self._context or current()):
+            return await validate(prompt, targets, classes, caller, self._newer_errors)
+
+    def _new_run(
+        self, prompt_id: str, prompt: Prompt, extra_data: Mapping[str, Any], on_event: OnEvent | None
+    ) -> Run:
+        host, graph = self._host, Graph(prompt)
+        emit = emitter(on_event, prompt_id)
+
+        def report(node_id: str, value: float, total: float, preview: Any) -> None:
+            if self._stop.is_set():
+                raise Interrupted
+            display = graph.get_display_node_id(node_id)
+            emit("progress", node=node_id, display_node=display, value=value, max=total, preview=preview)
+
+        def before_call(node_id: str, index: int) -> None:
+            if self._stop.is_set():
+                raise Interrupted
+            host.before_call(node_id, index)
+
+        @contextlib.contextmanager
+        def calling(node_id: str, index: int | None) -> Iterator[None]:
+            def report_of_node(value: float, total: float, preview: Any) -> None:
+                report(node_id, value, total, preview)
+
+            node_context = dataclasses.replace(current(), report=report_of_node)
+            with host.calling(prompt_id, node_id, index), using(node_context):
+                yield
+
+        host.run_started(prompt_id, graph, report)
+        return Run(
+            prompt_id,
+            graph,
+            NodeClasses(self.node_classes, host),
+            host,
+            Caller(calling, before_call),
+            self._cache,
+            self._table,
+            self._instances,
+            HiddenValues(graph, extra_data),
+            emit,
+        )
+
+    def _forget(self, prompt: Prompt) -> None:
+        """Let go of what only earlier prompts needed."""
+        self._instances.keep_only(prompt if self._keeps_instances else ())
+        if len(self._table) > 2 * self._table_size:
+            self._table.keep(self._cache.live_signatures())
+            self._table_size = max(1000, len(self._table))
+
+
+def _copy(prompt: Prompt) -> Prompt:
+    """A copy whose nodes and inputs may be changed; whatever is malformed stays as it is, for validation."""
+    if not isinstance(prompt, dict):
+        raise WorkflowError(f"a prompt is a dict of nodes by id, not {type(prompt).__name__}")
+    copy: Prompt = {}
+    for node_id, node in prompt.items():
+        if isinstance(node, dict):
+            node = dict(node)
+            if isinstance(node.get("inputs"), dict):
+                node["inputs"] = dict(node["inputs"])
+        copy[node_id] = node
+    return copy
+
+
+def _in_event_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end, in another thread if this one has a running event loop (a notebook's).
+
+    Not `asyncio.run`: that one takes Ctrl-C for itself, and would not pass it on to a node that is computing.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        is_inside_loop = False
+    else:
+        is_inside_loop = True
+    if not is_inside_loop:
+        return _in_new_loop(coroutine)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(contextvars.copy_context().run, _in_new_loop, coroutine).result()
+
+
+def _in_new_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                loop.run_until_complete(task)
+        loop.close()

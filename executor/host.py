@@ -1,0 +1,92 @@
+"""What the executor needs of the world around the nodes, when that world is only this package.
+
+`comfy_host.ComfyHost` is the other one: ComfyUI's modules loaded in this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .context import Interrupted
+
+Report = Callable[[str, float, float, Any], None]
+"""`report(node id, value, total, preview)`: where progress of a node goes."""
+
+
+class ExecutionBlocker:
+    """Returned by a node in place of an output: whoever uses it isn't run.
+
+    With a message, the first one blocked is reported as an error; the run goes on.
+    """
+
+    def __init__(self, message: str | None = None):
+        self.message = message
+
+
+class Host:
+    """Nodes that need nothing but Python."""
+
+    blockers: tuple[type, ...] = (ExecutionBlocker,)
+    interruptions: tuple[type[BaseException], ...] = (Interrupted,)
+
+    def run_started(self, run_id: str, graph: Any, report: Report) -> None:
+        """A run begins; progress of nodes that use the host's own ways of reporting goes to `report`."""
+
+    def run_ended(self) -> None:
+        """The run is over, well or not."""
+
+    def interrupt(self) -> None:
+        """A stop was asked for."""
+
+    def before_call(self, node_id: str, index: int) -> None:
+        """A node's method is about to be called for list item `index`."""
+
+    def calling(self, run_id: str, node_id: str, index: int | None) -> contextlib.AbstractContextManager[Any]:
+        """Around each call of a node's method."""
+        return contextlib.nullcontext()
+
+    def advice(self, error: BaseException) -> str:
+        """Clean up after a node's failure, and say what might help."""
+        return ""
+
+    def silence(self, blocker: Any) -> Any:
+        """A blocker without a message, for the message has been reported."""
+        return type(blocker)(None)
+
+    # The newer form of node class (`io.ComfyNode`) exists only where ComfyUI does.
+
+    def is_newer_class(self, node_class: type) -> bool:
+        """Whether the class is of the newer form."""
+        return False
+
+    def newer_inputs(
+        self, node_class: type, inputs: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, str], Any]:
+        """`(declared inputs, hidden inputs, data for bind)` of a newer class for given input values."""
+        raise NotImplementedError
+
+    def newer_override(self, node_class: type, name: str) -> Callable[..., Any] | None:
+        """The class's own version of an optional method, None if it has only the inherited placeholder."""
+        raise NotImplementedError
+
+    def bind(
+        self, target: Any, method: str, data: Any, hidden: Mapping[str, Any], arguments: dict[str, Any]
+    ) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """The callable and its arguments for one call of a newer class's method."""
+        raise NotImplementedError
+
+    def is_newer_result(self, result: object) -> bool:
+        """Whether a node returned the newer form of result (`io.NodeOutput`)."""
+        return False
+
+
+def host_of_this_process() -> Host:
+    """ComfyUI's host if its modules are loaded here, else the plain one."""
+    if "comfy_execution.graph_utils" in sys.modules:
+        from .comfy_host import ComfyHost
+
+        return ComfyHost()
+    return Host()

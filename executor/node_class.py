@@ -1,0 +1,134 @@
+"""What the executor reads off a node class, once per run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from .host import Host
+
+
+class Input(NamedTuple):
+    """One declared input. `type` is a type's name, or the list of choices of a combo."""
+
+    type: Any
+    category: str  # "required", "optional" or "hidden"
+    options: Mapping[str, Any]
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether the node itself says when it needs this input."""
+        return bool(self.options.get("lazy"))
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the node wants the link itself, not the value at its other end."""
+        return bool(self.options.get("rawLink"))
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs a class declares: `inputs` by name, `hidden` as name -> kind (UNIQUE_ID, PROMPT, ...)."""
+
+    inputs: Mapping[str, Input]
+    hidden: Mapping[str, str]
+    newer_data: Any = None  # what the newer form of class wants back at each call
+
+    @classmethod
+    def of(cls, declared: Mapping[str, Mapping[str, Any]], hidden: Mapping[str, str], newer_data: Any = None):
+        """Read the mapping that INPUT_TYPES returns."""
+        inputs: dict[str, Input] = {}
+        for category in ("required", "optional", "hidden"):
+            for name, config in declared.get(category, {}).items():
+                is_pair = category != "hidden" and len(config) > 1
+                inputs.setdefault(name, Input(config[0], category, config[1] if is_pair else {}))
+        return cls(inputs, hidden, newer_data)
+
+
+class NodeClass:
+    """A node class and its declarations, each read when first asked for."""
+
+    def __init__(self, name: str, node_class: type, host: Host):
+        self.name = name
+        self.cls = node_class
+        self.host = host
+        self.is_newer = host.is_newer_class(node_class)
+
+    def signature(self, inputs: Mapping[str, Any]) -> Signature:
+        """The inputs declared for a node with these input values; only newer classes look at the values."""
+        if self.is_newer:
+            declared, hidden, data = self.host.newer_inputs(self.cls, inputs)
+            return Signature.of(declared, hidden, data)
+        return self._classic_signature
+
+    @cached_property
+    def _classic_signature(self) -> Signature:
+        declared = self.cls.INPUT_TYPES()
+        return Signature.of(declared, declared.get("hidden", {}))
+
+    @cached_property
+    def is_output(self) -> bool:
+        """Whether its nodes are run for their own sake."""
+        return getattr(self.cls, "OUTPUT_NODE", False) is True
+
+    @cached_property
+    def function(self) -> str:
+        """Name of the method that does the work."""
+        return self.cls.FUNCTION
+
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether that method is a coroutine function."""
+        return inspect.iscoroutinefunction(getattr(self.cls, self.function))
+
+    @cached_property
+    def takes_lists(self) -> bool:
+        """Whether one call gets the whole lists."""
+        return bool(getattr(self.cls, "INPUT_IS_LIST", False))
+
+    @cached_property
+    def return_types(self) -> tuple:
+        """The output types, by slot."""
+        return self.cls.RETURN_TYPES
+
+    def returns_list(self, slot: int) -> bool:
+        """Whether the value of this output is a list of items rather than one item."""
+        flags = getattr(self.cls, "OUTPUT_IS_LIST", None)
+        return bool(flags[slot]) if flags is not None else False
+
+    @cached_property
+    def is_keyed_by_id(self) -> bool:
+        """Whether two of its nodes with equal inputs are still two different computations."""
+        if getattr(self.cls, "NOT_IDEMPOTENT", False):
+            return True
+        return not self.is_newer and "UNIQUE_ID" in self._classic_signature.hidden.values()
+
+    def hook(self, classic_name: str, newer_name: str) -> tuple[str, Any] | None:
+        """`(method name, method)` of an optional method of the class, or None if the class has none."""
+        if self.is_newer:
+            method = self.host.newer_override(self.cls, newer_name)
+            return (newer_name, method) if method is not None else None
+        method = getattr(self.cls, classic_name, None)
+        return (classic_name, method) if method is not None else None
+
+
+class NodeClasses:
+    """The classes of one run by name, wrapped when first asked for."""
+
+    def __init__(self, node_classes: Mapping[str, type], host: Host):
+        self._classes = node_classes
+        self._host = host
+        self._wrapped: dict[str, NodeClass] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._classes
+
+    def __getitem__(self, name: str) -> NodeClass:
+        """Raises KeyError for a class that isn't there."""
+        wrapped = self._wrapped.get(name)
+        if wrapped is None:
+            wrapped = self._wrapped[name] = NodeClass(name, self._classes[name], self._host)
+        return wrapped
