@@ -1,5 +1,7 @@
 """A small classifier of renders: the judge of what a picture shows, trained on renders alone."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,12 +22,13 @@ class Classifier(nn.Module):
         super().__init__()
         widths = (3, 32, 64, 96, 128, 128)
         layers: list[nn.Module] = []
-        for c_in, c_out in zip(widths, widths[1:], strict=False):
+        for c_in, c_out in pairwise(widths):
             layers += [nn.Conv2d(c_in, c_out, 3, stride=2, padding=1), nn.BatchNorm2d(c_out), nn.ReLU()]
         self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 4 * 4, 256), nn.ReLU())
         self.heads = nn.ModuleList(nn.Linear(256, len(options)) for options in LABELS.values())
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Scores, one tensor a label."""
         h = self.features(x)
         return [head(h) for head in self.heads]
 
@@ -36,7 +39,9 @@ class Classifier(nn.Module):
         return [{name: options[i] for (name, options), i in zip(LABELS.items(), row, strict=True)} for row in best]
 
 
-def train_classifier(pictures: np.ndarray, scenes: list[Scene], budget: Budget, path, device: str, seed: int) -> Classifier:
+def train_classifier(
+    pictures: np.ndarray, scenes: list[Scene], budget: Budget, path, device: str, seed: int
+) -> Classifier:
     """Train on (n, 128, 128, 3) uint8 renders with a little noise and blur, so that it judges content, not grain."""
     torch.manual_seed(seed)
     network = Classifier().to(device, memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""One training loop for all networks of the demo: a time budget, cosine learning rate, moving average, resumable state."""
+"""One training loop for all of the demo's networks: time budget, cosine learning rate, moving average, resumable."""
 
 import copy
 import json

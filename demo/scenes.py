@@ -10,7 +10,20 @@ from math import cos, sin
 import numpy as np
 from einops import rearrange
 
-__all__ = ["FLOORS", "PAINTS", "SHAPES", "SIZES", "SKIES", "Scene", "Solid", "caption", "column", "contact_sheet", "random_scene", "render"]
+__all__ = [
+    "FLOORS",
+    "PAINTS",
+    "SHAPES",
+    "SIZES",
+    "SKIES",
+    "Scene",
+    "Solid",
+    "caption",
+    "column",
+    "contact_sheet",
+    "random_scene",
+    "render",
+]
 
 SHAPES = ("sphere", "cube", "cylinder", "cone")
 SIZES = {"small": 0.66, "large": 1.0}

@@ -22,7 +22,9 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
     return rearrange(torch.from_numpy(np.ascontiguousarray(pictures)), "b h w c -> b c h w").float() / 127.5 - 1
 
 
-def train_autoencoder(pictures: np.ndarray, scenes: list[Scene], budget: Budget, path, device: str, seed: int) -> Autoencoder:
+def train_autoencoder(
+    pictures: np.ndarray, scenes: list[Scene], budget: Budget, path, device: str, seed: int
+) -> Autoencoder:
     """Train on (n, 128, 128, 3) uint8 pictures and return the averaged network."""
     torch.manual_seed(seed)
     network = Autoencoder(CONFIG).to(device, memory_format=torch.channels_last)

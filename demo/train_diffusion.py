@@ -21,9 +21,7 @@ from .words import LABELS, VOCABULARY, label_indices
 __all__ = ["MODEL", "standardise", "train_text", "train_unet"]
 
 MODEL = ModelConfig(
-    unet=UNetConfig(
-        channels=(128, 128, 128), blocks=1, attention=(False, True, False), context=128, heads=4
-    ),
+    unet=UNetConfig(channels=(128, 128, 128), blocks=1, attention=(False, True, False), context=128, heads=4),
     autoencoder=AUTOENCODER,
     text=TextConfig(vocabulary=len(VOCABULARY), positions=77, width=128, layers=2, heads=4, inner=512),
     vocabulary=VOCABULARY,
@@ -89,7 +87,7 @@ def train_text(scenes: list[Scene], budget: Budget, path: Path, device: str, see
 def train_unet(
     text: TextTransformer, latents: Tensor, scenes: list[Scene], budget: Budget, path: Path, device: str, seed: int
 ) -> nn.ModuleDict:
-    """Train UNet and text transformer together on unit-variance latents (n, 4, h, w); returns {"unet", "text"}, averaged.
+    """Train both together on unit-variance latents (n, 4, h, w); returns the averaged {"unet", "text"}.
 
     eps-prediction with the loss weighted by min(SNR, 5) / SNR (Hang et al. 2023, arXiv 2303.09556, eq. 8).
     """

@@ -27,8 +27,11 @@ def labels(scene: Scene) -> dict[str, str]:
     return {
         "count": "one" if len(scene.solids) == 1 else "two",
         "place": scene.place or "both",
-        **{f"{side} {kind}": value for side, solid in (("left", left), ("right", right))
-           for kind, value in (("shape", solid.shape), ("colour", solid.paint), ("size", solid.size))},
+        **{
+            f"{side} {kind}": value
+            for side, solid in (("left", left), ("right", right))
+            for kind, value in (("shape", solid.shape), ("colour", solid.paint), ("size", solid.size))
+        },
         "floor": scene.floor,
         "sky": scene.sky,
     }

@@ -1,4 +1,4 @@
-"""The KL autoencoder between pictures and latents, its attributes named as in published checkpoints (`first_stage_model.*`).
+"""The KL autoencoder between pictures and latents, its attributes named as in published checkpoints.
 
 Architecture: Rombach et al. 2021 (arXiv 2112.10752), appendix G; a factor of two per level but the first.
 """
@@ -158,7 +158,7 @@ class Decoder(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Pictures (b, 3, h, w) in [-1, 1] to unscaled latents (b, 4, h/8, w/8) and back; h and w multiples of the factor."""
+    """Pictures (b, 3, h, w) in [-1, 1] to unscaled latents (b, 4, h/8, w/8) and back; h, w multiples of the factor."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Loading a published-layout checkpoint: sizes from the tensors' shapes, the model built without memory, tensors assigned.
+"""Loading a checkpoint of the published layout: sizes from the tensors' shapes, the tensors mapped from the file.
 
 The rest that shapes can't tell (heads, vocabulary) stands in the safetensors metadata under `comfyui_ddim`, as JSON;
 without it the values are those of the published Stable Diffusion checkpoints.
@@ -96,7 +96,10 @@ def _assemble(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> Latent
     with torch.device("meta"):
         model = LatentDiffusion(config)
     expected = model.state_dict()
-    for problem, names in (("missing", expected.keys() - tensors.keys()), ("unexpected", tensors.keys() - expected.keys())):
+    for problem, names in (
+        ("missing", expected.keys() - tensors.keys()),
+        ("unexpected", tensors.keys() - expected.keys()),
+    ):
         if names:
             raise CheckpointError(f"{len(names)} {problem} tensors, the first {sorted(names)[0]!r}")
     for name, tensor in tensors.items():

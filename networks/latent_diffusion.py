@@ -1,4 +1,4 @@
-"""A latent diffusion model as one object: UNet, autoencoder, text transformer, and the noise schedule it was trained on."""
+"""A latent diffusion model as one object: UNet, autoencoder, text transformer, and the training noise schedule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class ModelConfig:
     """What a latent diffusion model consists of; the defaults are Stable Diffusion 1.x.
 
     `parameterization` is what the UNet predicts ("eps", "v"); `scale_factor` turns the autoencoder's latents into
-    the UNet's (unit variance); `vocabulary` is the word list of a `WordTokenizer`, empty if the text is tokenized otherwise.
+    the UNet's (unit variance); `vocabulary` is the word list of a `WordTokenizer`, empty if there is none.
     """
 
     unet: UNetConfig = field(default_factory=UNetConfig)

@@ -34,7 +34,9 @@ class SelfAttention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (rearrange(f(x), "b n (h d) -> b h n d", h=self.heads) for f in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            rearrange(f(x), "b n (h d) -> b h n d", h=self.heads) for f in (self.q_proj, self.k_proj, self.v_proj)
+        )
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.out_proj(rearrange(out, "b h n d -> b n (h d)"))
 
@@ -105,7 +107,7 @@ class TextModel(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    """Token ids (b, n) with n at most `positions` to the last hidden state (b, n, width), as Stable Diffusion 1.x takes it."""
+    """Token ids (b, n), n at most `positions`, to the last hidden state (b, n, width)."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -113,4 +115,5 @@ class TextTransformer(nn.Module):
         self.text_model = TextModel(config)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """The normalised last hidden state, which Stable Diffusion 1.x conditions on."""
         return self.text_model(tokens)

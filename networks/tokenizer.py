@@ -24,7 +24,7 @@ class WordTokenizer:
         self._ids = {word: i for i, word in enumerate(self.vocabulary)}
 
     def words(self, text: str) -> list[int]:
-        """Ids of the words of a text; words that the model never learned are left out, with a warning that names them."""
+        """Ids of a text's words; words that the model never learned are left out, with a warning that names them."""
         found = re.findall(r"[a-z]+", text.lower())
         unknown = sorted({word for word in found if word not in self._ids})
         if unknown:

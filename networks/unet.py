@@ -221,6 +221,7 @@ class UNet(nn.Module):
         return Stage(*layers)
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        """The prediction, like x."""
         emb = self.time_embed(timestep_embedding(t, self.config.channels[0]).to(x.dtype))
         skips: list[Tensor] = []
         for stage in self.input_blocks:

@@ -1,0 +1,91 @@
+"""Train the model that ships, from nothing: `python -m comfyui_ddim.demo.train --help`."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+
+from ..networks import Autoencoder, LatentDiffusion, save_checkpoint
+from .classifier import accuracy, train_classifier
+from .data import training_set
+from .loop import Budget
+from .train_autoencoder import latent_moments, psnr, to_tensor, train_autoencoder
+from .train_diffusion import MODEL, standardise, train_text, train_unet
+
+log = logging.getLogger(__name__)
+
+HELD_OUT = 900_001  # the seed of scenes that no network is trained on
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Render, train each network in turn, write the checkpoint; what was done before in the folder is gone on from."""
+    parser = argparse.ArgumentParser(prog="python -m comfyui_ddim.demo.train", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs"), help="where data and states are kept (%(default)s)")
+    parser.add_argument("--output", type=Path, help="the checkpoint to write (FOLDER/ddim-scenes.safetensors)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=130, help="time for all training, rendering aside (%(default)s)")
+    parser.add_argument("--scenes", type=int, default=16384, help="how many scenes to render (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and noise (%(default)s)")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    build(
+        arguments.folder,
+        arguments.output or arguments.folder / "ddim-scenes.safetensors",
+        arguments.device,
+        60 * arguments.minutes,
+        arguments.scenes,
+        arguments.seed,
+    )
+
+
+def build(folder: Path, output: Path, device: str, seconds: float, count: int, seed: int) -> None:
+    """Spend `seconds` of training on `device`: 2 % on the judge, 30 % autoencoder, 2 % text, 66 % UNet."""
+    pictures, scenes = training_set(folder, count, seed)
+    held_out, held_out_scenes = training_set(folder, 2048, HELD_OUT)
+    judge_budget = Budget(0.02 * seconds, 2e-3)
+    judge = train_classifier(pictures, scenes, judge_budget, folder / "classifier.pt", device, seed)
+    report("judge on renders", accuracy(judge, to_tensor(held_out).to(device), held_out_scenes))
+
+    autoencoder_budget = Budget(0.30 * seconds, 8e-4, average=0.995)
+    autoencoder = train_autoencoder(pictures, scenes, autoencoder_budget, folder / "autoencoder.pt", device, seed)
+    trips = round_trips(autoencoder, held_out[:512], device)
+    log.info("round trip: %.2f dB", psnr(trips, to_tensor(held_out[:512])).mean())
+    report("judge on round trips", accuracy(judge, trips.to(device), held_out_scenes[:512]))
+
+    means, _ = latent_moments(autoencoder, pictures, device)
+    autoencoder, shift, gain = standardise(autoencoder.cpu(), means, MODEL.scale_factor)
+    latents = (means - shift[:, None, None]) * gain[:, None, None] * MODEL.scale_factor
+    text = train_text(scenes, Budget(0.02 * seconds, 1e-3), folder / "text.pt", device, seed)
+    unet_budget = Budget(0.66 * seconds, 1e-3, warmup=200)
+    both = train_unet(text, latents, scenes, unet_budget, folder / "unet.pt", device, seed)
+    export(autoencoder, both, output)
+    log.info("wrote %s", output)
+
+
+@torch.no_grad()
+def round_trips(autoencoder: Autoencoder, pictures, device: str, batch: int = 16) -> torch.Tensor:
+    """Pictures (n, h, w, 3) uint8 encoded and decoded again: (n, 3, h, w) in [-1, 1]."""
+    results = []
+    for i in range(0, len(pictures), batch):
+        x = to_tensor(pictures[i : i + batch]).to(device, memory_format=torch.channels_last)
+        results.append(autoencoder.decode(autoencoder.encode(x)).clamp(-1, 1).cpu())
+    return torch.cat(results)
+
+
+def export(autoencoder: Autoencoder, both: torch.nn.ModuleDict, path: Path) -> None:
+    """Write the trained networks as one checkpoint of the published layout."""
+    model = LatentDiffusion(MODEL)
+    model.first_stage_model.load_state_dict(autoencoder.cpu().state_dict())
+    model.model.diffusion_model.load_state_dict(both["unet"].cpu().state_dict())
+    model.cond_stage_model.transformer.load_state_dict(both["text"].cpu().state_dict())
+    save_checkpoint(model, path)
+
+
+def report(title: str, shares: dict[str, float]) -> None:
+    """Log one line of shares in percent."""
+    log.info("%s: %s", title, ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items()))
+
+
+if __name__ == "__main__":
+    main()

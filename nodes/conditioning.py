@@ -1,0 +1,39 @@
+"""Prompts to conditioning."""
+
+from .inputs import socket, text
+
+__all__ = ["DDIMConditioning", "encode"]
+
+
+def encode(clip, prompt: str) -> list:
+    """CONDITIONING of one prompt, by the calls that every CLIP answers to."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
+
+
+class DDIMConditioning:
+    """What the picture should show, and what it should not."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = (
+        "Encodes a prompt and a negative prompt. Guidance leads away from the negative one, which may stay empty."
+    )
+    FUNCTION = "encode"
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING")
+    RETURN_NAMES = ("positive", "negative")
+    OUTPUT_TOOLTIPS = ("The encoded prompt.", "The encoded negative prompt.")
+    SEARCH_ALIASES = ("prompt", "text encode")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """A text encoder and the two prompts."""
+        return {
+            "required": {
+                "clip": socket("CLIP", "The text encoder of the checkpoint."),
+                "positive": text("", "What the picture should show."),
+                "negative": text("", "What the picture should not show; may stay empty."),
+            }
+        }
+
+    def encode(self, clip, positive: str, negative: str) -> tuple[list, list]:
+        """Return both as CONDITIONING."""
+        return encode(clip, positive), encode(clip, negative)

@@ -1,0 +1,90 @@
+"""Latents: empty ones, and the way between pictures and latents."""
+
+import torch
+
+from .inputs import socket, whole
+
+__all__ = ["DDIMDecode", "DDIMEmptyLatent", "DDIMEncode", "empty_latent"]
+
+FACTOR = 8
+
+
+def empty_latent(width: int, height: int, batch_size: int) -> dict:
+    """LATENT of zeros for pictures of width x height pixels."""
+    return {"samples": torch.zeros(batch_size, 4, height // FACTOR, width // FACTOR)}
+
+
+class DDIMEmptyLatent:
+    """Where text to image begins: no picture, only its size."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = "An empty latent of the size that the picture shall have. The model that ships draws 128 x 128."
+    FUNCTION = "make"
+    RETURN_TYPES = ("LATENT",)
+    OUTPUT_TOOLTIPS = ("Zeros, one latent pixel for 8 x 8 pixels.",)
+    SEARCH_ALIASES = ("empty latent image", "size")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Size and number of pictures."""
+        return {
+            "required": {
+                "width": whole(128, 16, 16384, "Width of the picture in pixels.", FACTOR),
+                "height": whole(128, 16, 16384, "Height of the picture in pixels.", FACTOR),
+                "batch_size": whole(1, 1, 4096, "How many pictures to make at once."),
+            }
+        }
+
+    def make(self, width: int, height: int, batch_size: int) -> tuple[dict]:
+        """Return LATENT (batch_size, 4, height / 8, width / 8)."""
+        return (empty_latent(width, height, batch_size),)
+
+
+class DDIMEncode:
+    """A picture to its latent."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = "Encodes a picture into a latent, to start from it or to keep parts of it."
+    FUNCTION = "encode"
+    RETURN_TYPES = ("LATENT",)
+    OUTPUT_TOOLTIPS = ("The picture's latent.",)
+    SEARCH_ALIASES = ("vae encode",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """A picture and the autoencoder."""
+        return {
+            "required": {
+                "pixels": socket("IMAGE", "The picture to encode; edges past a multiple of 8 pixels are cut."),
+                "vae": socket("VAE", "The autoencoder of the checkpoint."),
+            }
+        }
+
+    def encode(self, pixels: torch.Tensor, vae) -> tuple[dict]:
+        """Return LATENT (b, 4, h / 8, w / 8) of IMAGE (b, h, w, 3)."""
+        return ({"samples": vae.encode(pixels[..., :3])},)
+
+
+class DDIMDecode:
+    """A latent to its picture."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = "Decodes latents into pictures."
+    FUNCTION = "decode"
+    RETURN_TYPES = ("IMAGE",)
+    OUTPUT_TOOLTIPS = ("The decoded pictures.",)
+    SEARCH_ALIASES = ("vae decode",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """A latent and the autoencoder."""
+        return {
+            "required": {
+                "samples": socket("LATENT", "The latents to decode."),
+                "vae": socket("VAE", "The autoencoder of the checkpoint."),
+            }
+        }
+
+    def decode(self, samples: dict, vae) -> tuple[torch.Tensor]:
+        """Return IMAGE (b, h, w, 3) of LATENT (b, 4, h / 8, w / 8)."""
+        return (vae.decode(samples["samples"]),)

@@ -1,0 +1,91 @@
+"""Pictures: examples to start from, and many laid out as one."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image
+
+from .inputs import choice, socket, whole
+
+__all__ = ["DDIMExampleImage", "DDIMFilmStrip", "read_picture", "strip"]
+
+EXAMPLES = Path(__file__).parents[1] / "workflows" / "pictures"
+
+
+def read_picture(path: Path) -> torch.Tensor:
+    """IMAGE (1, h, w, 3) of a picture file."""
+    with Image.open(path) as picture:
+        pixels = np.array(picture.convert("RGB"), dtype=np.float32)
+    return torch.from_numpy(pixels)[None] / 255
+
+
+def strip(images: torch.Tensor, columns: int, gap: int) -> torch.Tensor:
+    """IMAGE (b, h, w, 3) as one picture in rows of `columns` (0: one row), `gap` white pixels between."""
+    columns = min(columns, len(images)) or len(images)
+    rows = -(-len(images) // columns)
+    blank = images.new_ones(rows * columns - len(images), *images.shape[1:])
+    cells = torch.nn.functional.pad(torch.cat([images, blank]), (0, 0, 0, gap, 0, gap), value=1.0)
+    sheet = rearrange(cells, "(r c) h w k -> (r h) (c w) k", c=columns)
+    return sheet[None, : sheet.shape[0] - gap, : sheet.shape[1] - gap]
+
+
+class DDIMExampleImage:
+    """A picture that ships, so that workflows which start from one run anywhere."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = "One of the small pictures that ship with this pack. Put LoadImage in its place for your own."
+    FUNCTION = "read"
+    RETURN_TYPES = ("IMAGE",)
+    OUTPUT_TOOLTIPS = ("The picture.",)
+    SEARCH_ALIASES = ("sample picture", "load image")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """The names of the pictures."""
+        names = sorted(path.stem for path in EXAMPLES.glob("*.png"))
+        return {"required": {"image": choice(names, "The picture's name.")}}
+
+    def read(self, image: str) -> tuple[torch.Tensor]:
+        """Return IMAGE (1, h, w, 3)."""
+        return (read_picture(EXAMPLES / f"{image}.png"),)
+
+
+class DDIMFilmStrip:
+    """Many pictures side by side, as one."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = (
+        "Lays the pictures of a batch out in rows, as one picture: a film strip, a contact sheet, a comparison."
+    )
+    FUNCTION = "lay_out"
+    RETURN_TYPES = ("IMAGE",)
+    OUTPUT_TOOLTIPS = ("One picture of all.",)
+    SEARCH_ALIASES = ("contact sheet", "image grid", "compare")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Pictures, the row length and the gap."""
+        more = {
+            f"images_{i}": socket("IMAGE", "More pictures, to follow those before; of the same size.")
+            for i in range(2, 7)
+        }
+        return {
+            "required": {
+                "images": socket("IMAGE", "The pictures, in order."),
+                "columns": whole(0, 0, 1000, "Pictures in a row; 0 puts all in one row."),
+                "gap": whole(4, 0, 256, "White pixels between two pictures."),
+            },
+            "optional": more,
+        }
+
+    def lay_out(
+        self, images, columns, gap, images_2=None, images_3=None, images_4=None, images_5=None, images_6=None
+    ) -> tuple:
+        """Return IMAGE (1, H, W, 3)."""
+        batches = [b for b in (images, images_2, images_3, images_4, images_5, images_6) if b is not None]
+        sizes = {tuple(b.shape[1:3]) for b in batches}
+        if len(sizes) > 1:
+            raise ValueError(f"pictures of sizes {sorted(sizes)} (height, width), expected all of one size")
+        return (strip(torch.cat([b[..., :3] for b in batches]), columns, gap),)
