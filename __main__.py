@@ -1,0 +1,8 @@
+"""`python -m comfyui_ddim`: the command line."""
+
+import sys
+
+from .executor.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""The node classes that a command works with."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..definitions import object_info
+from ..errors import WorkflowError
+
+
+@dataclass
+class NodeSet:
+    """Node classes by name, and what people call them."""
+
+    classes: dict[str, type] = field(default_factory=dict)
+    display_names: dict[str, str] = field(default_factory=dict)
+
+    def add(self, classes: dict[str, type], display_names: dict[str, str] | None = None) -> None:
+        """Take in more; names already there are replaced."""
+        self.classes.update(classes)
+        self.display_names.update(display_names or {})
+
+    @cached_property
+    def object_info(self) -> dict[str, Any]:
+        """What ComfyUI's /object_info would say of them."""
+        return object_info(self.classes, self.display_names)
+
+
+def load_node_set(arguments: argparse.Namespace) -> NodeSet:
+    """What the options ask for: ComfyUI's nodes or our stand-ins, our own pack, and single packs."""
+    node_set = NodeSet()
+    comfyui = arguments.comfyui or os.environ.get("COMFYUI_DIR")
+    if comfyui:
+        from .comfyui import load_comfyui
+
+        classes, display_names = load_comfyui(Path(comfyui), arguments)
+        node_set.add(classes, display_names)
+    from ... import nodes
+
+    if not comfyui:
+        node_set.add(nodes.STAND_IN_CLASS_MAPPINGS)
+    node_set.add(nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS)
+    for folder in arguments.nodes:
+        node_set.add(*load_pack(folder))
+    return node_set
+
+
+def load_pack(folder: Path) -> tuple[dict[str, type], dict[str, str]]:
+    """The node classes and display names of a pack that needs nothing of ComfyUI; raises WorkflowError.
+
+    `folder` is as it would lie in custom_nodes: a folder with an `__init__.py`, or a single .py file.
+    """
+    file = folder / "__init__.py" if folder.is_dir() else folder
+    if not file.is_file() or file.suffix != ".py":
+        raise WorkflowError(f"--nodes {folder}: expected a folder with an __init__.py, or a .py file")
+    name = "comfyui_ddim_pack_" + "".join(c if c.isalnum() else "_" for c in str(folder.resolve()))
+    where = [str(folder)] if folder.is_dir() else None
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=where)
+    assert spec is not None and spec.loader is not None  # it has a loader: it ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise WorkflowError(f"--nodes {folder}: can't be loaded: {type(error).__name__}: {error}") from error
+    classes = getattr(module, "NODE_CLASS_MAPPINGS", None)
+    if not isinstance(classes, dict):
+        raise WorkflowError(f"--nodes {folder}: has no NODE_CLASS_MAPPINGS")
+    return classes, getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None) or {}

@@ -1,0 +1,63 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..context import Context
+
+
+def new_parser(
+    commands: Any, name: str, command: Any, summary: str, examples: list[tuple[str, str]]
+) -> argparse.ArgumentParser:
+    """A command's parser, with `--debug` and examples (`(line, what it does)`) below its help."""
+    width = max(len(line) for line, _ in examples)
+    shown = "\n".join(f"  {line.ljust(width)}  {what}" for line, what in examples)
+    parser = commands.add_parser(
+        name,
+        help=summary[0].lower() + summary[1:],
+        description=summary + ".",
+        epilog=f"examples:\n{shown}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and log messages")
+    return parser
+
+
+def add_file_option(parser: argparse.ArgumentParser) -> None:
+    """One or more workflow files."""
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="a workflow as the browser saves it, its API export, or a picture that carries one; - for stdin",
+    )
+
+
+def add_node_options(parser: argparse.ArgumentParser) -> None:
+    """Where node classes, and the files they choose from, come from."""
+    parser.add_argument(
+        "--nodes", metavar="DIR", type=Path, action="append", default=[], help="also load this node pack; may repeat"
+    )
+    parser.add_argument(
+        "--comfyui", metavar="DIR", type=Path, help="use the nodes of this ComfyUI checkout (default: $COMFYUI_DIR)"
+    )
+    parser.add_argument("--models", metavar="DIR", type=Path, help="where model files are (default: ./models)")
+    parser.add_argument("--input", metavar="DIR", type=Path, help="where LoadImage looks (default: ./input)")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="where files are written (default: ./output)")
+    parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
+
+
+def context_of(arguments: argparse.Namespace) -> Context:
+    """The context that the node options describe."""
+    usual = Context()
+    return Context(
+        input_dir=arguments.input or usual.input_dir,
+        output_dir=arguments.output or usual.output_dir,
+        temp_dir=usual.temp_dir,
+        models_dir=arguments.models or usual.models_dir,
+        device=arguments.device,
+    )

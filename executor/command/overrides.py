@@ -1,0 +1,106 @@
+"""`--set NODE.INPUT=VALUE`, `--seed N` and `--only NODE`, applied to a prompt. A NODE is named by id or by title."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import WorkflowError
+from ..graph import is_link
+
+Prompt = dict[str, dict[str, Any]]
+
+_TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_SEEDS = ("seed", "noise_seed")
+
+
+def title_of(node: Mapping[str, Any]) -> str:
+    """What the node is called in the browser."""
+    meta = node.get("_meta")
+    title = meta.get("title") if isinstance(meta, dict) else None
+    return str(title or node.get("class_type"))
+
+
+def find_node(prompt: Prompt, name: str) -> str:
+    """The id of the node with this id or, if there is none, with this title; raises WorkflowError."""
+    if name in prompt:
+        return name
+    found = [node_id for node_id, node in prompt.items() if title_of(node) == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise WorkflowError(f"{len(found)} nodes are called {name!r}: say which by id, {', '.join(found)}")
+    known = ", ".join(f"{node_id} ({title_of(node)})" for node_id, node in list(prompt.items())[:12])
+    raise WorkflowError(f"no node {name!r}; there are {known}{' ...' if len(prompt) > 12 else ''}")
+
+
+def set_inputs(prompt: Prompt, settings: Iterable[str], object_info: Mapping[str, Any]) -> None:
+    """Apply each "NODE.INPUT=VALUE" to the prompt, in place; raises WorkflowError."""
+    for setting in settings:
+        try:
+            node_id, name, text = _parse(prompt, setting, object_info)
+            declared = _declared(prompt[node_id], object_info).get(name)
+            prompt[node_id]["inputs"][name] = _value(text, declared)
+        except WorkflowError as error:
+            raise WorkflowError(f"--set {setting}: {error}") from None
+
+
+def set_seed(prompt: Prompt, seed: int, object_info: Mapping[str, Any]) -> None:
+    """Give every node with a seed of its own this one; raises WorkflowError if there is none."""
+    found = False
+    for node in prompt.values():
+        declared = _declared(node, object_info)
+        for name in _SEEDS:
+            if name in declared and not is_link(node["inputs"].get(name)):
+                node["inputs"][name] = seed
+                found = True
+    if not found:
+        raise WorkflowError(f"--seed {seed}: no node has a seed")
+
+
+def _declared(node: Mapping[str, Any], object_info: Mapping[str, Any]) -> dict[str, Any]:
+    inputs = object_info.get(node.get("class_type"), {}).get("input", {})
+    return {**inputs.get("required", {}), **inputs.get("optional", {})}
+
+
+def _parse(prompt: Prompt, setting: str, object_info: Mapping[str, Any]) -> tuple[str, str, str]:
+    """`(node id, input, text)`. Ids and titles may hold dots and equal signs: whatever fits the prompt counts."""
+    left, equals, _ = setting.partition("=")
+    name, dot, _ = left.rpartition(".")
+    if not equals or not dot:
+        raise WorkflowError("expected NODE.INPUT=VALUE")
+    for node_id, node in prompt.items():
+        inputs = {**_declared(node, object_info), **node.get("inputs", {})}
+        for called in (node_id, title_of(node)):
+            for input_name in inputs:
+                start = f"{called}.{input_name}="
+                if setting.startswith(start):
+                    return find_node(prompt, called), input_name, setting[len(start) :]
+    node = prompt[find_node(prompt, name)]
+    known = ", ".join({**_declared(node, object_info), **node.get("inputs", {})}) or "none"
+    raise WorkflowError(f"{node['class_type']} has no input {left[len(name) + 1 :]!r}; it has {known}")
+
+
+def _value(text: str, declared: Any) -> Any:
+    """The text as a value of the declared type; what doesn't fit is left to validation, which says why."""
+    kind = declared[0] if declared else "*"
+    options = declared[1] if declared and len(declared) > 1 else {}
+    choices = kind if isinstance(kind, (list, tuple)) else options.get("options") if kind == "COMBO" else None
+    if choices is not None:
+        return next((choice for choice in choices if str(choice) == text), text)
+    if kind == "STRING":
+        return text
+    if kind == "BOOLEAN":
+        if text.lower() not in _TRUTHS:
+            raise WorkflowError(f"{text!r} is neither true nor false")
+        return _TRUTHS[text.lower()]
+    for convert in {"INT": (int,), "FLOAT": (float,)}.get(kind, (json.loads,)):
+        try:
+            return convert(text)
+        except ValueError:
+            if kind in ("INT", "FLOAT"):
+                raise WorkflowError(f"{text!r} is not {'an INT' if kind == 'INT' else 'a FLOAT'}") from None
+    if isinstance(kind, str) and kind.isupper():
+        raise WorkflowError(f"takes a {kind}, which only another node can give")
+    return text
