@@ -1,1 +1,81 @@
+"""DDIM (Song et al. 2020, arXiv 2010.02502): numbers in, numbers out.
 
+A run is three things: a `Schedule` (which timesteps, which levels, how much noise), a predictor (x and a step's
+index in, x0 and eps out) and `ddim_steps`, the generator that goes through the one with the other:
+
+    schedule = PRESETS["exact"].schedule(model.alphas_cumprod, 20, eta=0.0)
+    noise = KeyedNoise.batch(seed, b)
+    x_T = noise.normal((b, 4, 64, 64), "start", 0, device)
+    predict = make_predictor(model, schedule, b, cond, uncond, Guidance(7.5))
+    for step in ddim_steps(predict, x_T, schedule, noise=noise):
+        ...  # step.index, step.x, step.x0
+
+`DDIMSampler` is the published class with the published arguments.
+"""
+
+from .betas import BETA_SCHEDULES, alphas_cumprod, make_betas, zero_terminal_snr
+from .conditioning import Conditioning
+from .curves import Curve, Interval, PerStep, resolve
+from .ddim import DDIMSampler
+from .guidance import Guidance, Threshold, X0Filter, cfg, quantizer, rescale
+from .loop import Inpaint, NotFiniteError, Step, ddim_steps, repaint_walk
+from .noise import KeyedNoise, NoiseSource, SequentialNoise, Variation, slerp
+from .predictor import (
+    PARAMETERIZATIONS,
+    Corrector,
+    Guide,
+    Guided,
+    Model,
+    ModelGuide,
+    Predict,
+    Predictor,
+    make_predictor,
+)
+from .presets import PRESETS, Preset
+from .schedule import LANDINGS, Schedule, make_flow_schedule, make_schedule
+from .spacing import SPACINGS
+
+__all__ = [
+    "BETA_SCHEDULES",
+    "LANDINGS",
+    "PARAMETERIZATIONS",
+    "PRESETS",
+    "SPACINGS",
+    "Conditioning",
+    "Corrector",
+    "Curve",
+    "DDIMSampler",
+    "Guidance",
+    "Guide",
+    "Guided",
+    "Inpaint",
+    "Interval",
+    "KeyedNoise",
+    "Model",
+    "ModelGuide",
+    "NoiseSource",
+    "NotFiniteError",
+    "PerStep",
+    "Predict",
+    "Predictor",
+    "Preset",
+    "Schedule",
+    "SequentialNoise",
+    "Step",
+    "Threshold",
+    "Variation",
+    "X0Filter",
+    "alphas_cumprod",
+    "cfg",
+    "ddim_steps",
+    "make_betas",
+    "make_flow_schedule",
+    "make_predictor",
+    "make_schedule",
+    "quantizer",
+    "repaint_walk",
+    "rescale",
+    "resolve",
+    "slerp",
+    "zero_terminal_snr",
+]

@@ -1,0 +1,148 @@
+"""Random numbers, handed in: from a torch generator, or keyed so that a batch changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+USES = ("start", "step", "mask", "jump", "dropout")
+"""What noise is drawn for: x_T, eq. 12's z, the noised x0 under a mask, RePaint's way back, dropout."""
+
+
+class NoiseSource(Protocol):
+    """Where a run takes its noise from.
+
+    `sequential` says that drawing moves the source on: then every step draws, even where the noise has no weight,
+    so that the numbers don't depend on eta.
+    """
+
+    sequential: bool
+
+    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> torch.Tensor:
+        """Standard normal float32 noise of `shape` (b, ...) for one of `USES` at `step`."""
+        ...
+
+    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> torch.Tensor:
+        """Float32 ones with probability `p`, zeros elsewhere."""
+        ...
+
+
+@dataclass(frozen=True)
+class SequentialNoise:
+    """Noise in the order of the calls, from `generator` or, without one, torch's global state."""
+
+    generator: torch.Generator | None = None
+    sequential = True
+
+    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> torch.Tensor:
+        """The generator's next numbers; `use` and `step` don't matter."""
+        where = device if self.generator is None else self.generator.device
+        return torch.randn(tuple(shape), generator=self.generator, device=where, dtype=torch.float32).to(device)
+
+    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> torch.Tensor:
+        """The generator's next choices."""
+        where = device if self.generator is None else self.generator.device
+        ones = torch.empty(tuple(shape), device=where, dtype=torch.float32)
+        return ones.bernoulli_(p, generator=self.generator).to(device)
+
+
+@dataclass(frozen=True)
+class KeyedNoise:
+    """Noise that is a function of (seed, sample, use, step) alone, the same on every device.
+
+    Batch entry j has the key (seeds[j], samples[j]), so it gets the noise it would have alone, in any batch,
+    however split, and from whatever step a run is taken up again. Philox (Salmon et al. 2011) and Box-Muller.
+    """
+
+    seeds: tuple[int, ...]
+    samples: tuple[int, ...]
+    sequential = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless there are as many samples as seeds, all within 0 ... 2**64 - 1."""
+        if len(self.seeds) != len(self.samples):
+            raise ValueError(f"{len(self.samples)} samples for {len(self.seeds)} seeds, expected as many")
+        for key in (*self.seeds, *self.samples):
+            if not 0 <= key < 2**64:
+                raise ValueError(f"the seed or sample number {key!r} is not within 0 ... 2**64 - 1")
+
+    @classmethod
+    def batch(cls, seed: int, size: int, first: int = 0) -> "KeyedNoise":
+        """One seed for `size` samples, numbered from `first`."""
+        return cls((seed,) * size, tuple(range(first, first + size)))
+
+    @classmethod
+    def per_sample(cls, seeds: Sequence[int]) -> "KeyedNoise":
+        """A seed per sample; each is what `batch(seed, 1)` gives alone."""
+        return cls(tuple(seeds), (0,) * len(seeds))
+
+    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> torch.Tensor:
+        """Noise of `shape`, whose first entry must be the number of seeds."""
+        count = int(np.prod(shape[1:]))
+        u = self._uniform(shape[0], 2 * ((count + 1) // 2), use, step).reshape(shape[0], 2, -1)
+        radius, angle = np.sqrt(-2 * np.log(u[:, 0])), 2 * np.pi * u[:, 1]
+        z = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :count]
+        return torch.from_numpy(z.astype(np.float32).reshape(tuple(shape))).to(device)
+
+    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> torch.Tensor:
+        """Choices of `shape`, whose first entry must be the number of seeds."""
+        u = self._uniform(shape[0], int(np.prod(shape[1:])), "dropout", step)
+        return torch.from_numpy((u <= p).astype(np.float32).reshape(tuple(shape))).to(device)
+
+    def _uniform(self, batch: int, count: int, use: str, step: int) -> np.ndarray:
+        """(batch, count) float64 in (0, 1]."""
+        if batch != len(self.seeds):
+            raise ValueError(f"noise for a batch of {batch} was asked from {len(self.seeds)} seeds")
+        words = [
+            np.random.Philox(key=[seed, sample], counter=[0, step, USES.index(use), 0]).random_raw(count)
+            for seed, sample in zip(self.seeds, self.samples, strict=True)
+        ]
+        return ((np.stack(words) >> np.uint64(11)) + 1.0) * 2.0**-53
+
+
+@dataclass(frozen=True)
+class Variation:
+    """`base`, its x_T turned toward that of `other`: strength 0 is base's, 1 is other's. All else stays base's."""
+
+    base: NoiseSource
+    other: NoiseSource
+    strength: float
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless 0 <= strength <= 1."""
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"variation strength is {self.strength!r}, expected 0 to 1")
+
+    @property
+    def sequential(self) -> bool:
+        """As `base`."""
+        return self.base.sequential
+
+    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> torch.Tensor:
+        """The noise of `base`; for "start" slerped toward that of `other`."""
+        z = self.base.normal(shape, use, step, device)
+        return slerp(z, self.other.normal(shape, use, step, device), self.strength) if use == "start" else z
+
+    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> torch.Tensor:
+        """As `base`."""
+        return self.base.keep(shape, p, step, device)
+
+
+def slerp(a: torch.Tensor, b: torch.Tensor, weight: float) -> torch.Tensor:
+    """Spherical interpolation from `a` (weight 0) to `b` (weight 1), each (b, ...), sample by sample.
+
+    On the circle through both (Song et al. 2020, arXiv 2010.02502, eq. 67); where they are parallel, on the line.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"slerp between {tuple(a.shape)} and {tuple(b.shape)}, expected one shape")
+    per_sample = (-1, *[1] * (a.ndim - 1))
+    u, v = a.flatten(1).double(), b.flatten(1).double()
+    cosine = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))
+    theta = cosine.clamp(-1, 1).acos()
+    straight = theta.sin().abs() < 1e-6
+    sine = torch.where(straight, 1.0, theta.sin())
+    w_a = torch.where(straight, 1.0 - weight, ((1 - weight) * theta).sin() / sine)
+    w_b = torch.where(straight, weight, (weight * theta).sin() / sine)
+    return (w_a.view(per_sample) * a.double() + w_b.view(per_sample) * b.double()).to(a.dtype)

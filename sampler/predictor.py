@@ -1,0 +1,182 @@
+"""From a model to what a step needs: its prediction of x0, and the eps to go on along."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+
+from .conditioning import Conditioning, Misfit, fit, join
+from .guidance import Guidance, X0Filter, cfg, rescale
+from .schedule import Schedule
+
+
+class Model(Protocol):
+    """A diffusion model as published; any latent-diffusion model object is one."""
+
+    num_timesteps: int
+    betas: torch.Tensor
+    alphas_cumprod: torch.Tensor
+    alphas_cumprod_prev: torch.Tensor
+    parameterization: str
+
+    def apply_model(self, x: torch.Tensor, t: torch.Tensor, cond: Conditioning) -> torch.Tensor:
+        """The model's output for x (b, c, ...) at the timesteps t (b,), shaped as x."""
+        ...
+
+
+class Guided(NamedTuple):
+    """A model's answer at one step: the guided output, and the unconditional one if CFG++ needs it."""
+
+    output: torch.Tensor
+    uncond: torch.Tensor | None = None
+
+
+Guide = Callable[[torch.Tensor, torch.Tensor, int], Guided]
+"""Takes x (b, c, ...), t (b,) and the step's index. A host with guidance of its own plugs in here."""
+
+Corrector = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
+"""Takes eps, x, t (b,) and the step's index; gives another eps. Runs after guidance."""
+
+Predict = Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]]
+"""Takes x and the step's index; gives the x0 prediction and the eps to go on along. All that a run needs to know."""
+
+PARAMETERIZATIONS = ("eps", "v", "x0", "flow")
+"""What a model's output is, given x = signal x0 + noise eps: eps, signal eps - noise x0, x0, or eps - x0."""
+
+
+class ModelGuide:
+    """Classifier-free guidance over a model, without a pass that has no weight.
+
+    Scale 1 makes no uncond pass and scale 0 no cond pass, step by step. Where both are needed it is one call of
+    twice the batch, uncond first, if both conditionings have the same shapes, else two calls. The model sees x in
+    `dtype` (default: as it comes). `calls` counts the model's calls.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        cond: Conditioning,
+        uncond: Conditioning,
+        scales: Sequence[float],
+        guidance: Guidance | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.model, self.cond, self.uncond = model, cond, uncond
+        self.scales, self.guidance, self.dtype = scales, guidance or Guidance(), dtype
+        self.calls = 0
+        try:
+            self.joined = join(uncond, cond)
+        except Misfit:
+            self.joined = None
+
+    def __call__(self, x: torch.Tensor, t: torch.Tensor, i: int) -> Guided:
+        """The guided output at step `i`."""
+        scale, phi = self.scales[i], self.guidance.rescale
+        if self.guidance.plus_plus and scale == 0:
+            uncond = self._apply(x, t, self.uncond)
+            return Guided(uncond, uncond)
+        if scale == 0:
+            return Guided(self._apply(x, t, self.uncond))
+        if scale == 1 and not self.guidance.plus_plus:
+            return Guided(self._apply(x, t, self.cond))
+        cond, uncond = self._both(x, t)
+        guided = cfg(cond, uncond, scale)
+        return Guided(rescale(guided, cond, phi) if phi else guided, uncond)
+
+    def _both(self, x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.joined is None:
+            return self._apply(x, t, self.cond), self._apply(x, t, self.uncond)
+        uncond, cond = self._apply(torch.cat([x, x]), torch.cat([t, t]), self.joined).chunk(2)
+        return cond, uncond
+
+    def _apply(self, x: torch.Tensor, t: torch.Tensor, cond: Conditioning) -> torch.Tensor:
+        self.calls += 1
+        return self.model.apply_model(x.to(self.dtype or x.dtype), t, cond).to(x.dtype)
+
+
+class Predictor:
+    """Turns a guide's output into (x0, eps) by the schedule's levels.
+
+    Every parameterization is out = p x0 + q eps, which with x = signal x0 + noise eps gives both. Then `correct`
+    may change eps (x0 follows), and each of `filters` x0 (eps stays, as published).
+
+    Raises ValueError for an unknown parameterization, and for an eps-model on a level without any signal.
+    """
+
+    def __init__(
+        self,
+        guide: Guide,
+        schedule: Schedule,
+        parameterization: str = "eps",
+        *,
+        correct: Corrector | None = None,
+        filters: Sequence[X0Filter] = (),
+        plus_plus: bool = False,
+    ) -> None:
+        if parameterization not in PARAMETERIZATIONS:
+            raise ValueError(f"parameterization {parameterization!r} is none of {', '.join(PARAMETERIZATIONS)}")
+        self.levels = list(zip(schedule.signal.tolist(), schedule.noise.tolist(), strict=True))
+        self.timesteps = schedule.timesteps.tolist()
+        if (parameterization == "eps" or correct) and self.levels[0][0] == 0:
+            raise ValueError(
+                f"the schedule starts at timestep {self.timesteps[0]!r} without any signal, where eps alone doesn't "
+                "give x0; expected a v-, x0- or flow-model without score corrector, or another schedule"
+            )
+        self.guide, self.parameterization = guide, parameterization
+        self.correct, self.filters, self.plus_plus = correct, tuple(filters), plus_plus
+
+    def __call__(self, x: torch.Tensor, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The prediction for step `i`: x0, and the eps to go on along."""
+        return self.at(x, torch.full((x.shape[0],), self.timesteps[i], device=x.device), i)
+
+    def at(self, x: torch.Tensor, t: torch.Tensor, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same with the timesteps given."""
+        answer = self.guide(x, t, i)
+        x0, eps = self._split(x, answer.output, i)
+        if self.correct is not None:
+            signal, noise = self.levels[i]
+            eps = self.correct(eps, x, t, i)
+            x0 = torch.add(x, eps, alpha=-noise).div_(signal)
+        for change in self.filters:
+            x0 = change(x0, i)
+        if self.plus_plus and answer.uncond is not None:
+            eps = self._split(x, answer.uncond, i)[1]
+        return x0, eps
+
+    def _split(self, x: torch.Tensor, out: torch.Tensor, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        signal, noise = self.levels[i]
+        if self.parameterization == "eps":
+            return torch.add(x, out, alpha=-noise).div_(signal), out
+        if self.parameterization == "x0":
+            return out, torch.add(x, out, alpha=-signal).div_(noise)
+        p, q = (-noise, signal) if self.parameterization == "v" else (-1.0, 1.0)
+        det = signal * q - noise * p
+        return (q / det * x).add_(out, alpha=-noise / det), (-p / det * x).add_(out, alpha=signal / det)
+
+
+def make_predictor(
+    model: Model,
+    schedule: Schedule,
+    batch: int,
+    cond: Conditioning,
+    uncond: Conditioning = None,
+    guidance: Guidance | None = None,
+    *,
+    correct: Corrector | None = None,
+    filters: Sequence[X0Filter] = (),
+    dtype: torch.dtype | None = None,
+) -> Predictor:
+    """The usual predictor: a model with conditionings, guided.
+
+    `batch` is that of x. `uncond` may be None only where the model takes None, or no step's scale needs it.
+    `dtype` is what the model computes in. Raises ValueError on misfits, before any model call.
+    """
+    guidance = guidance or Guidance()
+    scales = guidance.scales(len(schedule))
+    if uncond is None and cond is not None and (guidance.plus_plus or any(s != 1 for s in scales)):
+        raise ValueError(f"guidance with scale {guidance.scale!r} needs an uncond, got None")
+    cond, uncond = fit(cond, batch, "cond"), fit(uncond, batch, "uncond")
+    guide = ModelGuide(model, cond, uncond, scales, guidance, dtype)
+    return Predictor(
+        guide, schedule, model.parameterization, correct=correct, filters=filters, plus_plus=guidance.plus_plus
+    )

@@ -1,0 +1,63 @@
+"""Other people's DDIM, and the exact one, each under a name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .curves import PerStep
+from .loop import Inpaint
+from .schedule import Schedule, make_schedule
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The choices in which one DDIM differs from another.
+
+    spacing, landing: as `make_schedule` takes them
+    unit_start: x_T is the noise itself; else it is scaled by the first level's noise, sqrt(1 - a)
+    first, last, fixed_noise, project: as `Inpaint` takes them
+    """
+
+    spacing: str
+    landing: str
+    unit_start: bool
+    first: bool
+    last: bool
+    fixed_noise: bool
+    project: bool
+
+    def schedule(
+        self,
+        alphas_cumprod: Sequence[float] | np.ndarray | torch.Tensor,
+        steps: int | Sequence[int],
+        eta: PerStep = 0.0,
+        denoise: float = 1.0,
+    ) -> Schedule:
+        """The schedule of `make_schedule` with this preset's spacing and landing."""
+        return make_schedule(
+            alphas_cumprod, steps, spacing=self.spacing, landing=self.landing, eta=eta, denoise=denoise
+        )
+
+    def start(self, schedule: Schedule, z: torch.Tensor, latent: torch.Tensor | None = None) -> torch.Tensor:
+        """The state that a run starts from, given noise z: x_T, or `latent` taken to the first level."""
+        if latent is not None:
+            return schedule.noised(latent, z)
+        return z if self.unit_start else float(schedule.noise[0]) * z
+
+    def inpaint(self, mask: torch.Tensor, x0: torch.Tensor) -> Inpaint:
+        """Keeps x0 where mask is 1, in this preset's way."""
+        return Inpaint(mask, x0, self.first, self.last, self.fixed_noise, self.project)
+
+
+PRESETS = {
+    "exact": Preset("uniform", "clean", True, True, True, False, False),
+    "published": Preset("published", "first", True, True, False, False, False),
+    "diffusers": Preset("leading", "first", True, False, True, True, False),
+    "comfyui": Preset("published", "clean", False, True, True, True, True),
+}
+"""exact: exactly S steps, lands clean, no noise on the last step, the kept area is x0 bit for bit.
+published: latent-diffusion, Stable Diffusion 2 and ControlNet.
+diffusers: DDIMScheduler as Stable Diffusion configures it (leading, steps_offset 1, set_alpha_to_one off, no clipping).
+comfyui: the sampler "ddim" with the scheduler "ddim_uniform"."""
