@@ -21,10 +21,14 @@ HELD_OUT = 900_001  # the seed of scenes that no network is trained on
 def main(argv: list[str] | None = None) -> None:
     """Render, train each network in turn, write the checkpoint; what was done before in the folder is gone on from."""
     parser = argparse.ArgumentParser(prog="python -m comfyui_ddim.demo.train", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("runs"), help="where data and states are kept (%(default)s)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs"), help="where data and states are kept (%(default)s)"
+    )
     parser.add_argument("--output", type=Path, help="the checkpoint to write (FOLDER/ddim-scenes.safetensors)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=130, help="time for all training, rendering aside (%(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=130, help="time for all training, rendering aside (%(default)s)"
+    )
     parser.add_argument("--scenes", type=int, default=16384, help="how many scenes to render (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and noise (%(default)s)")
     arguments = parser.parse_args(argv)

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..executor import context
 from ..networks import LatentDiffusion, load_checkpoint
+from ..sampler import KeyedNoise, ModelGuide, Schedule
+from ..sampler.conditioning import fit
+from .plan import Plan, fit_batch, latent_mask, run, seed_noise
 
 __all__ = ["Clip", "LightHost", "Model", "Vae"]
 
@@ -63,6 +66,44 @@ class Vae:
         return rearrange((x + 1) / 2, "b c h w -> b h w c").cpu()
 
 
+def sample(diffusion: LatentDiffusion, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
+    """Run a plan on this package's own model; see `LightHost.sample`."""
+    scale, device = diffusion.scale_factor, diffusion.device
+    samples = latent["samples"].to(device, torch.float32) * scale
+    channels = diffusion.config.unet.in_channels
+    if samples.ndim != 4 or samples.shape[1] != channels:
+        raise ValueError(f"latent of shape {tuple(samples.shape)}, expected (batch, {channels}, height, width)")
+    batch = len(samples)
+    cond, uncond = (_conditioning(c, name).to(device) for c, name in ((positive, "positive"), (negative, "negative")))
+    cond, uncond = fit(cond, batch, "positive"), fit(uncond, batch, "negative")
+
+    def make_guide(schedule: Schedule) -> ModelGuide:
+        return ModelGuide(diffusion, cond, uncond, plan.guidance.scales(len(schedule)), plan.guidance)
+
+    mask = plan.mask if plan.mask is not None else latent.get("noise_mask")
+    keep = None
+    if mask is not None:
+        x0 = samples if plan.x0 is None else fit_batch(plan.x0.to(samples) * scale, samples, "x0")
+        keep = (1 - latent_mask(mask, samples), x0)
+    elif plan.x0 is not None:
+        raise ValueError("x0 is given without a mask, expected a mask that says where to keep it")
+    index = latent.get("batch_index")
+    noise = KeyedNoise((plan.seed,) * batch, tuple(index or range(batch)))
+    x_T = seed_noise(plan.seed, samples.shape, index) if plan.x_T is None else plan.x_T
+    x_T = fit_batch(x_T.to(samples), samples, "x_T")
+    alphas, kind = diffusion.alphas_cumprod, diffusion.parameterization
+    result = run(plan, x_T, samples, alphas, kind, make_guide, keep, noise, context.progress)
+    passed_on = {key: value for key, value in latent.items() if key not in ("samples", "noise_mask")}
+    first = {**passed_on, "samples": result.x / scale}
+    return first, *({"samples": x / scale} for x in (result.x0, result.states, result.predictions))
+
+
+def _conditioning(entries: list, name: str) -> Tensor:
+    if len(entries) != 1:
+        raise ValueError(f"{name} has {len(entries)} prompts combined, expected 1: run with --comfyui for more")
+    return entries[0][0]
+
+
 class LightHost:
     """What nodes ask of the world around them, answered by this package alone."""
 
@@ -79,6 +120,10 @@ class LightHost:
         path = SHIPPED if name == SHIPPED.name else context.current().models_dir / "checkpoints" / name
         diffusion = _load(path, path.stat().st_mtime_ns if path.is_file() else 0, self.device())
         return Model(diffusion), Clip(diffusion), Vae(diffusion)
+
+    def sample(self, model: Model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
+        """Run a plan; LATENT four times: the result, the last x0, and both after each step."""
+        return sample(model.diffusion, positive, negative, latent, plan)
 
     def device(self) -> str:
         """The device that models run on: what the run asked for, or the best there is."""

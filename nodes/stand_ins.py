@@ -179,7 +179,7 @@ class LoadImage:
         return inside(folder, image)
 
     def load_image(self, image: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return IMAGE (1, h, w, 3) and MASK (1, h, w); no transparency gives a mask of 64 x 64 zeros, as in ComfyUI."""
+        """Return IMAGE (1, h, w, 3) and MASK (1, h, w), which is 64 x 64 zeros for a picture without transparency."""
         try:
             with Image.open(self._path(image)) as file:
                 picture = ImageOps.exif_transpose(file)

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-
 from comfyui_ddim.networks import (
     AutoencoderConfig,
     CheckpointError,
@@ -22,6 +20,7 @@ from comfyui_ddim.networks import (
     save_checkpoint,
 )
 from comfyui_ddim.networks.unet import timestep_embedding
+from safetensors.torch import load_file, save_file
 
 # Names and shapes as another implementation of Stable Diffusion 1.x has them.
 LAYOUT = Path(__file__).parent / "reference" / "sd1_layout.txt"

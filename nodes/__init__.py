@@ -1,0 +1,42 @@
+"""The nodes: widgets in, one call into the sampler or the networks, a tuple out."""
+
+from .conditioning import DDIMConditioning
+from .host import host
+from .latents import DDIMDecode, DDIMEmptyLatent, DDIMEncode
+from .loading import DDIMLoadModel
+from .masks import DDIMMask
+from .pictures import DDIMExampleImage, DDIMFilmStrip
+from .sampling import DDIMSampler
+from .schedules import DDIMGuidanceSchedule
+from .stand_ins import STAND_IN_CLASS_MAPPINGS
+
+__all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "STAND_IN_CLASS_MAPPINGS", "host"]
+
+NODE_CLASS_MAPPINGS: dict[str, type] = {
+    node.__name__: node
+    for node in (
+        DDIMLoadModel,
+        DDIMConditioning,
+        DDIMEmptyLatent,
+        DDIMSampler,
+        DDIMGuidanceSchedule,
+        DDIMMask,
+        DDIMEncode,
+        DDIMDecode,
+        DDIMExampleImage,
+        DDIMFilmStrip,
+    )
+}
+
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "DDIMLoadModel": "Load Model (DDIM)",
+    "DDIMConditioning": "Conditioning (DDIM)",
+    "DDIMEmptyLatent": "Empty Latent (DDIM)",
+    "DDIMSampler": "DDIM Sampler",
+    "DDIMGuidanceSchedule": "Guidance Schedule (DDIM)",
+    "DDIMMask": "Mask (DDIM)",
+    "DDIMEncode": "Encode (DDIM)",
+    "DDIMDecode": "Decode (DDIM)",
+    "DDIMExampleImage": "Example Image (DDIM)",
+    "DDIMFilmStrip": "Film Strip (DDIM)",
+}

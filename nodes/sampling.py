@@ -1,0 +1,97 @@
+"""The sampler node."""
+
+import torch
+
+from ..sampler import Guidance, PerStep
+from .host import host
+from .inputs import number, seed, socket, whole
+from .plan import Plan
+from .schedules import CURVE
+
+__all__ = ["DDIMSampler"]
+
+
+class DDIMSampler:
+    """From noise to latents, by DDIM."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = (
+        "DDIM with every control of the published sampler: exactly as many steps as asked, ending on a clean picture. "
+        "What isn't set here comes in through the optional sockets."
+    )
+    FUNCTION = "sample"
+    RETURN_TYPES = ("LATENT", "LATENT", "LATENT", "LATENT")
+    RETURN_NAMES = ("latent", "x0", "steps_x", "steps_x0")
+    OUTPUT_TOOLTIPS = (
+        "The result.",
+        "The last prediction of the clean latent.",
+        "The noisy latent after each step, in order, as one batch: decode it to a film strip.",
+        "The prediction of the clean latent at each step, in order, as one batch.",
+    )
+    SEARCH_ALIASES = ("ksampler", "denoise", "eta", "song 2020")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """The everyday controls as widgets, the others as optional sockets."""
+        return {
+            "required": {
+                "model": socket("MODEL", "The model that removes the noise."),
+                "positive": socket("CONDITIONING", "What the picture should show."),
+                "negative": socket("CONDITIONING", "What it should not show."),
+                "latent": socket("LATENT", "Size and number of pictures; below denoise 1 also what to start from."),
+                "seed": seed("The seed of the noise: the same seed gives the same picture."),
+                "steps": whole(20, 1, 1000, "Steps to take; exactly that many are taken. More is slower and finer."),
+                "cfg": number(
+                    5.0, 0, 100, 0.1, "Guidance scale: how strongly to follow the prompt. 1 is off and twice as fast."
+                ),
+                "eta": number(0.0, 0, 2, 0.01, "Fresh noise at each step: 0 is DDIM (none), 1 is DDPM (full)."),
+                "denoise": number(
+                    1.0,
+                    0.01,
+                    1,
+                    0.01,
+                    "How much to change the latent: 1 starts from pure noise, less keeps more of it.",
+                ),
+            },
+            "optional": {
+                "guidance_schedule": socket(f"{CURVE},FLOAT", "A guidance scale for every step, in place of cfg."),
+                "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for every step, in place of the one above."),
+                "x_T": socket(
+                    "LATENT", "Noise to start from, in place of the seed's; of unit variance, used as it is."
+                ),
+                "mask": socket(
+                    "MASK", "White (1) is painted anew, black (0) is kept: the published sampler's turned over."
+                ),
+                "x0": socket("LATENT", "What to keep under a mask; without it, the latent itself."),
+            },
+        }
+
+    def sample(
+        self,
+        model,
+        positive: list,
+        negative: list,
+        latent: dict,
+        seed: int,
+        steps: int,
+        cfg: float,
+        eta: float,
+        denoise: float,
+        guidance_schedule: PerStep | None = None,
+        eta_schedule: PerStep | None = None,
+        x_T: dict | None = None,
+        mask: torch.Tensor | None = None,
+        x0: dict | None = None,
+    ) -> tuple[dict, dict, dict, dict]:
+        """Return LATENT four times: the result, its x0, and both after each step."""
+        plan = Plan(
+            seed=seed,
+            steps=steps,
+            guidance=Guidance(cfg if guidance_schedule is None else guidance_schedule),
+            eta=eta if eta_schedule is None else eta_schedule,
+            denoise=denoise,
+            x_T=x_T and x_T["samples"],
+            mask=mask,
+            x0=x0 and x0["samples"],
+        )
+        return host.sample(model, positive, negative, latent, plan)
