@@ -10,7 +10,7 @@ from ..networks import Autoencoder, LatentDiffusion, save_checkpoint
 from .classifier import accuracy, train_classifier
 from .data import training_set
 from .loop import Budget
-from .train_autoencoder import latent_moments, psnr, to_tensor, train_autoencoder
+from .train_autoencoder import latent_means, psnr, to_tensor, train_autoencoder
 from .train_diffusion import MODEL, standardise, train_text, train_unet
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def build(folder: Path, output: Path, device: str, seconds: float, count: int, s
     log.info("round trip: %.2f dB", psnr(trips, to_tensor(held_out[:512])).mean())
     report("judge on round trips", accuracy(judge, trips.to(device), held_out_scenes[:512]))
 
-    means, _ = latent_moments(autoencoder, pictures, device)
+    means = latents_of(autoencoder, pictures, folder / "latents.pt", device)
     autoencoder, shift, gain = standardise(autoencoder.cpu(), means, MODEL.scale_factor)
     latents = (means - shift[:, None, None]) * gain[:, None, None] * MODEL.scale_factor
     text = train_text(scenes, Budget(0.02 * seconds, 1e-3), folder / "text.pt", device, seed)
@@ -65,6 +65,13 @@ def build(folder: Path, output: Path, device: str, seconds: float, count: int, s
     both = train_unet(text, latents, scenes, unet_budget, folder / "unet.pt", device, seed)
     export(autoencoder, both, output)
     log.info("wrote %s", output)
+
+
+def latents_of(autoencoder: Autoencoder, pictures, path: Path, device: str) -> torch.Tensor:
+    """Latents (n, 4, 16, 16) of the training pictures, kept at `path`."""
+    if not path.exists():
+        torch.save(latent_means(autoencoder, pictures, device), path)
+    return torch.load(path, weights_only=True)
 
 
 @torch.no_grad()
