@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from .graph import Slot, slot_type
 
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 """Input types the browser draws as a widget, unless `forceInput` is set."""
+
+UPLOADS = ("image_upload", "animated_image_upload", "video_upload", "audio_upload")
+"""Options of a choice among files that put an upload button on the node."""
+
+
+NOTHING: Any = object()
+"""The default of a widget that holds nothing: it sends nothing, where None would be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +25,9 @@ class Widget:
 
     name: str
     type: str
-    default: Any = None
+    default: Any = NOTHING
     sent: bool = True
-    dynamic_prompts: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Definition:
     inputs: tuple[Slot, ...]
     outputs: tuple[str, ...]
     widgets: tuple[Widget, ...]
-    forced: tuple[bool, ...]
+    forced: tuple[bool, ...] = ()
     """One entry per value that saves from before forceInput lost its widget hold: True where it was a dummy."""
 
 
@@ -40,6 +47,7 @@ def parse_definition(class_type: str, info: Mapping[str, Any]) -> Definition:
     sockets: list[Slot] = []
     widget_slots: list[Slot] = []
     widgets: list[Widget] = []
+    buttons: list[Widget] = []
     forced: list[bool] = []
     for name, kind, options in _inputs(info):
         force = bool(options.get("forceInput"))
@@ -49,13 +57,14 @@ def parse_definition(class_type: str, info: Mapping[str, Any]) -> Definition:
         else:
             widget_slots.append(Slot(name, kind, widget=name))
             widgets += _widgets(name, kind, options)
+            buttons += _buttons(options)
         if kind in WIDGET_TYPES:
             forced += [force, False] if options.get("control_after_generate") else [force]
     return Definition(
         title=str(info.get("display_name") or info.get("name") or class_type),
         inputs=(*sockets, *widget_slots),
         outputs=tuple(slot_type(kind) for kind in info.get("output") or ()),
-        widgets=tuple(widgets),
+        widgets=(*widgets, *buttons),
         forced=tuple(forced),
     )
 
@@ -78,23 +87,36 @@ def _inputs(info: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]
 
 def _widgets(name: str, kind: str, options: dict[str, Any]) -> Iterator[Widget]:
     """The widget of one input and those that the browser adds behind it."""
-    widget = Widget(name, kind, _default(kind, options))
-    yield replace(widget, dynamic_prompts=bool(options.get("dynamicPrompts")))
+    yield Widget(name, kind, _default(kind, options), options=options)
     control = options.get("control_after_generate")
-    if control is None and kind == "INT":
-        control = name in ("seed", "noise_seed")
-    if control and kind in ("INT", "COMBO"):
-        yield Widget("control_after_generate", "COMBO", "randomize", sent=False)
-        if kind == "COMBO":
-            yield Widget("control_filter_list", "STRING", "", sent=False)
-    if any(options.get(key) for key in ("image_upload", "animated_image_upload", "video_upload")):
+    if control or (control is None and kind == "INT" and name in ("seed", "noise_seed")):
+        yield from seed_control(kind)
+    remote = options.get("remote")
+    if isinstance(remote, Mapping) and remote.get("refresh_button"):
+        yield Widget("Auto-refresh after generation", "BOOLEAN", False, sent=False)
+        yield Widget("refresh", "BUTTON", "refresh")
+
+
+def seed_control(kind: str) -> tuple[Widget, ...]:
+    """The widgets behind one that changes by itself from run to run."""
+    control = Widget("control_after_generate", "COMBO", "randomize", sent=False)
+    if kind == "COMBO":
+        return (control, Widget("control_filter_list", "STRING", "", sent=False))
+    return (control,) if kind == "INT" else ()
+
+
+def _buttons(options: dict[str, Any]) -> Iterator[Widget]:
+    """The upload button, which comes after all widgets of the node."""
+    if any(options.get(key) for key in UPLOADS):
         yield Widget("upload", "IMAGEUPLOAD", "image", sent=False)
 
 
 def _default(kind: str, options: dict[str, Any]) -> Any:
+    if options.get("multi_select"):
+        return []
     if options.get("default") is not None:
         return options["default"]
     if kind == "COMBO":
-        choices = options.get("options") or ()
-        return choices[0] if choices else None
-    return {"INT": 0, "FLOAT": 0, "STRING": "", "BOOLEAN": False}[kind]
+        choices = options.get("options")
+        return choices[0] if isinstance(choices, list | tuple) and choices else NOTHING
+    return {"INT": 0, "FLOAT": 0, "BOOLEAN": False}.get(kind, "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import WorkflowError
 from .definition import Definition
-from .graph import SUBGRAPH_INPUT, Graph, Node, Slot, Workflow
+from .graph import BYPASS, NEVER, SUBGRAPH_INPUT, Graph, Node, Slot, Workflow
 
 MAX_NODES = 100_000
 """More nodes than this, counted with subgraphs unfolded, is refused: nesting multiplies what a small file holds."""
@@ -32,12 +32,14 @@ class Source:
 class FlatNode:
     """A node in its place, its inputs in the order of its class, each with where it comes from.
 
-    `outlets` is, for the host of a subgraph, the inner source of each of its outputs.
+    `stopped` says that its own mode, or that of a host around it, keeps it from running. `outlets` is, for the host of
+    a subgraph, the inner source of each of its outputs.
     """
 
     id: str
     node: Node
     host: str
+    stopped: bool
     inputs: tuple[Slot, ...]
     sources: tuple[Source | None, ...]
     outputs: tuple[str, ...]
@@ -79,7 +81,8 @@ def flatten(workflow: Workflow, definitions: Mapping[str, Definition]) -> dict[s
             if len(levels) > MAX_DEPTH:
                 raise WorkflowError(f"{node}: subgraphs are nested more than {MAX_DEPTH} deep")
             inside = (*level.inside, node.type)
-            levels.append(_Level(flat_node.id, subgraph, iter(subgraph.nodes.values()), inside))
+            nodes = iter(subgraph.nodes.values())
+            levels.append(_Level(flat_node.id, subgraph, nodes, inside, flat_node.stopped))
     return flat
 
 
@@ -89,6 +92,7 @@ class _Level:
     graph: Graph
     rest: Iterator[Node]
     inside: tuple[str, ...]
+    stopped: bool = False
 
     def id_of(self, node_id: str) -> str:
         return f"{self.host}:{node_id}" if self.host else node_id
@@ -111,8 +115,8 @@ def _place(node: Node, level: _Level, subgraph: Graph | None, definition: Defini
     if subgraph is not None:
         inputs = merge_slots(subgraph.inputs, inputs)
         declared = tuple(slot.type for slot in subgraph.outputs)
-        inner = _Level(node_id, subgraph, iter(()), ())
-        outlets = tuple(inner.source(slot) for slot in subgraph.outputs)
+        inside = _Level(node_id, subgraph, iter(()), ())
+        outlets = tuple(inside.source(slot) for slot in subgraph.outputs)
     elif definition is not None:
         inputs = merge_slots(definition.inputs, inputs)
         declared = definition.outputs
@@ -120,6 +124,7 @@ def _place(node: Node, level: _Level, subgraph: Graph | None, definition: Defini
         id=node_id,
         node=node,
         host=level.host,
+        stopped=level.stopped or node.mode in (NEVER, BYPASS),
         inputs=inputs,
         sources=tuple(level.source(slot) for slot in inputs),
         outputs=declared + outputs[len(declared) :],

@@ -32,12 +32,13 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """An input or an output: `link` is the link that feeds an input, `widget` the widget it stands for."""
+    """An input or an output: `link` is the link that feeds it, `widget` the widget it stands for."""
 
     name: str
     type: str
     link: str | None = None
     widget: str | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +136,14 @@ def parse_node(entry: Any, where: str = "") -> Node:
 
 def _slot(entry: Any, where: str) -> Slot:
     data = _dict(entry, "an entry of " + where)
-    widget = data.get("widget")
-    link = data.get("link")
+    name, label, link, widget = (data.get(key) for key in ("name", "label", "link", "widget"))
+    widget = widget.get("name") if isinstance(widget, dict) else None
     return Slot(
-        name=_text(data.get("name", ""), "a name in " + where),
+        name=name if isinstance(name, str) else "",
         type=slot_type(data.get("type")),
         link=None if link is None else _id(link, "a link in " + where),
-        widget=widget.get("name") if isinstance(widget, dict) else None,
+        widget=widget if isinstance(widget, str) else None,
+        label=label if isinstance(label, str) else None,
     )
 
 
@@ -163,9 +165,9 @@ def _link(entry: Any, where: str) -> tuple[str, Link]:
     here = f" of link {_short(key)}{where}"
     return _id(key, "id of a link" + where), Link(
         _id(origin, "origin" + here),
-        _index(origin_slot, "origin slot" + here),
+        parse_index(origin_slot, "origin slot" + here),
         _id(target, "target" + here),
-        _index(target_slot, "target slot" + here),
+        parse_index(target_slot, "target slot" + here),
     )
 
 
@@ -198,7 +200,8 @@ def _id(value: Any, what: str) -> str:
     return str(value)
 
 
-def _index(value: Any, what: str) -> int:
+def parse_index(value: Any, what: str) -> int:
+    """A slot's number, also where it was saved as text; raises WorkflowError for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):

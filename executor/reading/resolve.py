@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import WorkflowError
 from .flatten import FlatNode, Source
 from .graph import BYPASS, Slot
+from .widgets import widget_values
 
 MAX_STEPS = 5_000_000
 """Links followed for one workflow before it is refused as too tangled."""
@@ -35,33 +36,29 @@ class Resolver:
         Raises WorkflowError when links lead in a circle through nodes that pass them on.
         """
         seen: set[tuple[str, int, bool]] = set()
-        wanted = node.inputs[index].type
         held = None
+        wanted = node.inputs[index].type
         source = node.sources[index]
         while source is not None:
             self._step(source, seen)
             origin = self.flat[source.id]
-            if source.of_host:
-                held = self.held.get((origin.id, source.slot), held)
-                slot, wanted = source.slot, None
+            slot: int | None = source.slot
+            if source.of_host:  # out of the subgraph, through its host
+                held, wanted = self.held.get((origin.id, source.slot), held), ""
             elif origin.node.mode == BYPASS:
-                slot, wanted = bypassed_input(origin, source.slot, wanted), None
-            elif origin.subgraph is not None:
+                slot, wanted = bypassed_input(origin, source.slot, wanted), ""
+            elif origin.subgraph is not None:  # into a subgraph
                 source = origin.outlets[source.slot] if 0 <= source.slot < len(origin.outlets) else None
                 continue
-            elif (origin.id, source.slot) in self.held:
-                return self.held[origin.id, source.slot]
             elif origin.virtual:
-                slot = source.slot
+                held = self.held.get((origin.id, source.slot), held)
             else:
                 return source
             if slot is None or not 0 <= slot < len(origin.inputs):
-                return held if source.of_host else None
+                break
             wanted = wanted or origin.inputs[slot].type
-            if origin.sources[slot] is None:
-                return held if source.of_host else None
             source = origin.sources[slot]
-        return None
+        return held
 
     def _step(self, source: Source, seen: set[tuple[str, int, bool]]) -> None:
         key = (source.id, source.slot, source.of_host)
@@ -98,3 +95,31 @@ def types_match(a: str, b: str) -> bool:
     if a in ("", "*") or b in ("", "*"):
         return True
     return not set(a.lower().split(",")).isdisjoint(b.lower().split(","))
+
+
+def held_values(flat: Mapping[str, FlatNode]) -> dict[tuple[str, int], Held]:
+    """The values of primitives and of the widgets that hosts show, by node id and slot."""
+    held: dict[tuple[str, int], Held] = {}
+    promoted = _promoted(flat)
+    for node in flat.values():
+        values = node.node.values
+        if node.definition is not None and node.subgraph is not None:  # a group node
+            shows = widget_values(node.node, node.definition)
+            slots = enumerate(slot.widget for slot in node.inputs)
+            held |= {(node.id, i): Held(shows[name]) for i, name in slots if name in shows}
+        elif node.subgraph is not None and isinstance(values, list):
+            shown = [(node.id, i) for i in range(len(node.inputs)) if (node.id, i) in promoted]
+            held |= {key: Held(value) for key, value in zip(shown, values, strict=False)}
+        elif node.node.type == "PrimitiveNode" and isinstance(values, list) and values:
+            held[node.id, 0] = Held(values[0])
+    return held
+
+
+def _promoted(flat: Mapping[str, FlatNode]) -> set[tuple[str, int]]:
+    """The inputs of hosts that show a widget from inside: those that feed one."""
+    promoted: set[tuple[str, int]] = set()
+    for node in reversed(flat.values()):  # what is inside comes after its host
+        for i, (slot, source) in enumerate(zip(node.inputs, node.sources, strict=True)):
+            if source is not None and source.of_host and (slot.widget or (node.id, i) in promoted):
+                promoted.add((source.id, source.slot))
+    return promoted

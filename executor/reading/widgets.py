@@ -5,23 +5,26 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from .definition import Definition
+from .definition import NOTHING, Definition
 from .graph import Node
 
 logger = logging.getLogger(__name__)
 
 def widget_values(node: Node, definition: Definition) -> dict[str, Any]:
-    """Widget name -> value, for every widget of the class, in order; what the file doesn't say is the default."""
+    """Widget name -> value, for every widget that holds one; what the file doesn't say is the class's default."""
     names = [widget.name for widget in definition.widgets]
-    values = {widget.name: widget.default for widget in definition.widgets}
+    values = {widget.name: widget.default for widget in definition.widgets if widget.default is not NOTHING}
     if isinstance(node.values, dict):
-        return values | {name: value for name, value in node.values.items() if name in values}
+        return values | {name: node.values[name] for name in names if name in node.values}
     saved = _without_dummies(node.values or [], definition.forced)
-    if len(saved) > len(names):
-        extra = [value for value in saved[len(names) :] if value not in (None, "", "image")]
-        if extra:
-            logger.warning("%s holds %d more widget values than its class has widgets", node, len(extra))
-    return values | dict(zip(names, saved, strict=False))
+    extra = [value for value in saved[len(names) :] if value not in (None, "", "image")]
+    if extra:
+        logger.warning("%s holds %d more widget values than its class has widgets", node, len(extra))
+    values |= zip(names, saved, strict=False)
+    sampler = values.get("sampler_name")
+    if node.type in ("KSampler", "KSamplerAdvanced") and isinstance(sampler, str):
+        values["sampler_name"] = sampler.removeprefix("sample_")  # as the first saves named them
+    return values
 
 
 def _without_dummies(saved: list[Any], forced: tuple[bool, ...]) -> list[Any]:

@@ -1,0 +1,67 @@
+"""The values that a node's widgets send: what they hold, with the browser's finishing touches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from .flatten import FlatNode, Source
+from .resolve import Held, Resolver
+from .texts import PREFIXED, as_text, choose, fill_in
+from .widgets import widget_values
+
+
+@dataclass(slots=True)
+class Filler:
+    """Fills in the widgets of a flat graph's nodes; `now` and `rng` are for texts that ask for them."""
+
+    flat: Mapping[str, FlatNode]
+    resolver: Resolver
+    now: datetime
+    rng: random.Random
+    _names: dict[str, FlatNode] = field(default_factory=dict)
+
+    def found(self, node: FlatNode) -> dict[str, Source | Held]:
+        """Input name -> where its value comes from, for the inputs that get one from elsewhere."""
+        sources = {slot.name: self.resolver.input(node, i) for i, slot in enumerate(node.inputs)}
+        return {name: source for name, source in sources.items() if source is not None}
+
+    def held(self, node: FlatNode, found: Mapping[str, Source | Held]) -> dict[str, Any]:
+        """Widget name -> value of a node that has a class: its own, or what is held for it elsewhere."""
+        assert node.definition is not None
+        elsewhere = {name: source.value for name, source in found.items() if isinstance(source, Held)}
+        return widget_values(node.node, node.definition) | elsewhere
+
+    def sent(self, node: FlatNode, found: Mapping[str, Source | Held]) -> dict[str, Any]:
+        """Input name -> value, of the widgets that send one; `found` as above."""
+        assert node.definition is not None
+        held = self.held(node, found)
+        values = {}
+        for widget in node.definition.widgets:
+            if not widget.sent or widget.name not in held:
+                continue
+            value = held[widget.name]
+            if widget.type == "STRING" and widget.options.get("multiline"):
+                value = as_text(value) if not isinstance(value, str | list | dict) else value
+            if widget.type == "STRING" and widget.options.get("dynamicPrompts") and isinstance(value, str):
+                value = choose(value, self.rng)
+            if widget.name == "filename_prefix" and node.node.type in PREFIXED and isinstance(value, str):
+                value = fill_in(value, self._widget, self.now)
+            values[widget.name] = value
+        return values
+
+    def _widget(self, name: str, widget: str) -> Any:
+        """The value of a widget of the node that is named so for search and replace, or else titled so."""
+        if not self._names:
+            for node in reversed(self.flat.values()):
+                if node.definition is not None:
+                    self._names[node.node.title or node.definition.title] = node
+            for node in reversed(self.flat.values()):
+                known_as = node.node.properties.get("Node name for S&R")
+                if node.definition is not None and isinstance(known_as, str):
+                    self._names[known_as] = node
+        node = self._names[name]
+        return self.held(node, self.found(node))[widget]
