@@ -18,6 +18,7 @@ from .conditioning import Conditioning
 from .curves import Curve, Interval, PerStep, resolve
 from .ddim import DDIMSampler
 from .guidance import Guidance, Threshold, X0Filter, cfg, quantizer, rescale
+from .inversion import FixedPoint, InversionStep, Replay, invert_steps
 from .loop import Inpaint, NotFiniteError, Step, ddim_steps, repaint_walk
 from .noise import KeyedNoise, NoiseSource, SequentialNoise, Variation, slerp
 from .predictor import (
@@ -45,11 +46,13 @@ __all__ = [
     "Corrector",
     "Curve",
     "DDIMSampler",
+    "FixedPoint",
     "Guidance",
     "Guide",
     "Guided",
     "Inpaint",
     "Interval",
+    "InversionStep",
     "KeyedNoise",
     "Model",
     "ModelGuide",
@@ -59,6 +62,7 @@ __all__ = [
     "Predict",
     "Predictor",
     "Preset",
+    "Replay",
     "Schedule",
     "SequentialNoise",
     "Step",
@@ -68,6 +72,7 @@ __all__ = [
     "alphas_cumprod",
     "cfg",
     "ddim_steps",
+    "invert_steps",
     "make_betas",
     "make_flow_schedule",
     "make_predictor",

@@ -1,5 +1,6 @@
 """`DDIMSampler` as latent-diffusion, Stable Diffusion 2 and ControlNet published it: a thin face on the core."""
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 from .conditioning import Conditioning
 from .curves import resolve
 from .guidance import Guidance, Threshold, X0Filter, quantizer
+from .inversion import FixedPoint, Replay, invert_steps
 from .loop import Inpaint, ddim_steps
 from .noise import NoiseSource, SequentialNoise
 from .predictor import Corrector, Model, Predictor, make_predictor
@@ -194,6 +196,141 @@ class DDIMSampler:
                 intermediates["pred_x0"].append(pred_x0)
         return img, intermediates
 
+    @torch.no_grad()
+    def p_sample_ddim(
+        self,
+        x: torch.Tensor,
+        c: Conditioning,
+        t: torch.Tensor,
+        index: int,
+        repeat_noise: bool = False,
+        use_original_steps: bool = False,
+        quantize_denoised: bool = False,
+        temperature: float = 1.0,
+        noise_dropout: float = 0.0,
+        score_corrector: object | None = None,
+        corrector_kwargs: dict | None = None,
+        unconditional_guidance_scale: float = 1.0,
+        unconditional_conditioning: Conditioning = None,
+        dynamic_threshold: float | Threshold | None = None,
+        *,
+        noise: NoiseSource | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step, that of `index`: the new x and the x0 prediction, in x's dtype.
+
+        The model is told `t` (b,); the levels are those of `index`. `repeat_noise` gives all samples one noise.
+        The rest is as in `ddim_sampling`.
+        """
+        run = self._schedule(use_original_steps)
+        predict = self._predictor(
+            run, x, c, unconditional_conditioning, unconditional_guidance_scale,
+            self._corrector(score_corrector, corrector_kwargs, c),
+            self._filters(len(run), quantize_denoised, dynamic_threshold),
+        )  # fmt: skip
+        noise = noise or SequentialNoise()
+        (step,) = ddim_steps(
+            lambda x, i: predict.at(x, t, i),
+            x,
+            run,
+            noise=_OneForAll(noise) if repeat_noise else noise,
+            temperature=temperature,
+            dropout=noise_dropout,
+            walk=[len(run) - 1 - index],
+        )
+        return step.x.to(x.dtype), step.x0.to(x.dtype)
+
+    def encode(
+        self,
+        x0: torch.Tensor,
+        c: Conditioning,
+        t_enc: int,
+        use_original_steps: bool = False,
+        return_intermediates: int | None = None,
+        unconditional_guidance_scale: float = 1.0,
+        unconditional_conditioning: Conditioning = None,
+        callback: Callable[[int], object] | None = None,
+        *,
+        solve: FixedPoint | None = None,
+        replay: Replay | None = None,
+    ) -> tuple[torch.Tensor, dict[str, object]]:
+        """DDIM inversion of x0 over the `t_enc` cleanest steps; `decode` with the same number goes back.
+
+        return_intermediates: about how many states to return on the way
+        solve: fixed-point iteration; without it, the plain inversion
+        replay: an empty one is filled, and takes `decode` back to x0 bit for bit (one more call per step)
+
+        Returns the noised state and {"x_encoded", "intermediate_steps", "residuals" (per step, (b,)), "calls"}, with
+        "intermediates" if asked for.
+        """
+        run = self._schedule(use_original_steps).with_eta(0.0).last(t_enc)
+        if unconditional_conditioning is None and unconditional_guidance_scale != 1:
+            raise ValueError("encode with guidance needs an unconditional_conditioning, got None")
+        predict = self._predictor(run, x0, c, unconditional_conditioning, unconditional_guidance_scale)
+        solve = solve or FixedPoint()
+        if replay is not None:
+            solve = dataclasses.replace(solve, measure=True)
+        stride = max(1, t_enc // return_intermediates) if return_intermediates else 0
+        x, kept, residuals, calls = x0, {}, [], 0
+        for i, step in enumerate(invert_steps(predict, x0, run, solve)):
+            x, calls = step.x.to(x0.dtype), calls + step.calls
+            residuals.append(step.residual)
+            if replay is not None:
+                replay.see(step)
+            if stride and (i % stride == 0 or i >= t_enc - 2):
+                kept[i] = x
+            if callback:
+                callback(i)
+        out = {"x_encoded": x, "intermediate_steps": list(kept), "residuals": residuals, "calls": calls}
+        return x, out | ({"intermediates": list(kept.values())} if return_intermediates else {})
+
+    def stochastic_encode(
+        self,
+        x0: torch.Tensor,
+        t: torch.Tensor,
+        use_original_steps: bool = False,
+        noise: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """x0 noised to the indices `t` (b,) of the schedule, in x0's dtype.
+
+        As published, index t is one step noisier than where `decode(..., t)` starts; t = S, on which the published
+        code crashes, is taken as S - 1, which is where that starts.
+        """
+        run = self._schedule(use_original_steps)
+        self._tell("stochastic_encode(t) is one step noisier than decode(t) starts", bool((t < len(run)).any()))
+        noise = torch.randn_like(x0) if noise is None else noise
+        level = (len(run) - 1 - t.clamp(max=len(run) - 1)).cpu().numpy()
+        per_sample = (-1, *[1] * (x0.ndim - 1))
+        work = torch.promote_types(x0.dtype, torch.float32)
+        signal, sigma = (torch.tensor(v[level]).to(x0.device, work).view(per_sample) for v in (run.signal, run.noise))
+        return (signal * x0 + sigma * noise).to(x0.dtype)
+
+    def decode(
+        self,
+        x_latent: torch.Tensor,
+        cond: Conditioning,
+        t_start: int,
+        unconditional_guidance_scale: float = 1.0,
+        unconditional_conditioning: Conditioning = None,
+        use_original_steps: bool = False,
+        callback: Callable[[int], object] | None = None,
+        *,
+        noise: NoiseSource | None = None,
+        replay: Replay | None = None,
+    ) -> torch.Tensor:
+        """Runs the `t_start` cleanest steps from x_latent, with the eta of `make_schedule`.
+
+        With the `replay` that an `encode` filled it goes back the way that one came.
+        """
+        run = self._schedule(use_original_steps).last(t_start)
+        predict = self._predictor(run, x_latent, cond, unconditional_conditioning, unconditional_guidance_scale)
+        x = x_latent
+        after = None if replay is None else replay.correct
+        for step in ddim_steps(predict, x, run, noise=noise or SequentialNoise(), after=after):
+            x = step.x.to(x_latent.dtype)
+            if callback:
+                callback(step.index)
+        return x
+
     def _publish(self) -> None:
         """The published attributes, from the clean end, float32 on the model's device."""
         run, model = self._run, self.model
@@ -217,20 +354,23 @@ class DDIMSampler:
         self.ddim_sqrt_one_minus_alphas = put(run.noise[-2::-1])
         self.ddim_sigmas_for_original_num_steps = put(self._original.sigma[::-1])
 
+    def _schedule(self, original: bool) -> Schedule:
+        if not hasattr(self, "_run"):
+            raise ValueError("there is no schedule yet, expected a call of make_schedule before")
+        return self._original if original else self._run
+
     def _all_timesteps(self, eta: float) -> Schedule:
         table = list(range(self.ddpm_num_timesteps))[::-1]
         return make_schedule(self.model.alphas_cumprod, table, landing="clean", eta=eta)
 
     def _subset(self, timesteps: int | None, original: bool) -> Schedule:
-        run = self._original if original else self._run
+        run = self._schedule(original)
         if timesteps is None:
             return run
         if original:
             return run.last(timesteps)
-        # The published rounding, kept to the letter: for 29 of 50 it loses two steps.
-        count = int(min(timesteps / len(run), 1) * len(run)) - 1
-        if count < 1:
-            raise ValueError(f"timesteps is {timesteps!r}, which leaves {count} steps to run, expected at least 1")
+        # The published rounding and slicing, to the letter: 29 of 50 lose two steps, and 0 runs all but one.
+        count = len(run.timesteps[: int(min(timesteps / len(run), 1) * len(run)) - 1])
         self._tell(f"timesteps={timesteps} runs the {count} cleanest of {len(run)} steps")
         return run.last(count)
 
@@ -270,6 +410,20 @@ class DDIMSampler:
         if when and what not in self._told:
             self._told.add(what)
             log.warning("as published, %s", what)
+
+
+@dataclasses.dataclass(frozen=True)
+class _OneForAll:
+    """One noise for every sample of the batch."""
+
+    source: NoiseSource
+    sequential = True
+
+    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> torch.Tensor:
+        return self.source.normal((1, *shape[1:]), use, step, device).expand(*shape)
+
+    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> torch.Tensor:
+        return self.source.keep(shape, p, step, device)
 
 
 def _noise_source(noise: NoiseSource | None, generator: torch.Generator | None) -> NoiseSource:

@@ -117,7 +117,7 @@ def ddim_steps(
     always = noise is not None and noise.sequential
     watch = _Watch(x, timesteps)
     visits = dict.fromkeys(range(len(schedule)), 0)
-    level = order[0]
+    level = order[0] if order else 0
     for place, i in enumerate(order):
         key = i + visits[i] * len(schedule)  # a step run again needs noise of its own
         visits[i] += 1
@@ -126,7 +126,8 @@ def ddim_steps(
         level = i + 1
         if inpaint is not None and (place > 0 or inpaint.first):
             at = 0 if inpaint.fixed_noise else key
-            z = noise.normal(inpaint.x0.shape, "mask", at, x.device)
+            # A source in published order draws for x0 as given, which may be one sample for the whole batch.
+            z = noise.normal(inpaint.x0.shape if always else x.shape, "mask", at, x.device)
             x = inpaint.blend(schedule.noised(inpaint.x0, z, i), x)
         x0, eps = predict(x, i)
         if inpaint is not None and inpaint.project:
@@ -169,11 +170,11 @@ def _check_run(
     inpaint: Inpaint | None,
 ) -> None:
     check_finite(x, "x")
-    if len(order) == 0 or min(order) < 0 or max(order) >= len(schedule):
+    if any(not 0 <= i < len(schedule) for i in order):
         raise ValueError(f"the walk is {order!r}, expected steps within 0 ... {len(schedule) - 1}")
-    jumps = any(b != a + 1 for a, b in pairwise(order))
-    if jumps and any(b > a + 1 for a, b in pairwise(order)):
+    if any(b > a + 1 for a, b in pairwise(order)):
         raise ValueError(f"the walk is {order!r}, expected no step to be skipped")
+    jumps = any(b <= a for a, b in pairwise(order))
     if noise is None and (noisy or inpaint is not None or jumps):
         raise ValueError("eta above 0, a mask and jumps back need a noise source, got None")
     if inpaint is not None:

@@ -80,9 +80,9 @@ class Schedule:
         return replace(self, eta=np.array(resolve(eta, len(self), "eta", low=0)))
 
     def last(self, steps: int) -> "Schedule":
-        """The run's last `steps` steps: where image-to-image starts. ValueError unless 1 <= steps <= S."""
-        if not 1 <= steps <= len(self):
-            raise ValueError(f"the last {steps!r} steps were asked for, expected 1 to {len(self)}")
+        """The run's last `steps` steps: where image-to-image starts. ValueError unless 0 <= steps <= S."""
+        if not 0 <= steps <= len(self):
+            raise ValueError(f"the last {steps!r} steps were asked for, expected 0 to {len(self)}")
         k = len(self) - steps
         return Schedule(self.timesteps[k:], self.signal[k:], self.noise[k:], self.eta[k:])
 
