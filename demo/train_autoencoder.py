@@ -10,7 +10,7 @@ from ..networks.autoencoder import Autoencoder, AutoencoderConfig
 from .loop import Budget, train
 from .scenes import Scene, column
 
-__all__ = ["CONFIG", "latent_moments", "psnr", "to_tensor", "train_autoencoder"]
+__all__ = ["CONFIG", "latent_means", "psnr", "to_tensor", "train_autoencoder"]
 
 CONFIG = AutoencoderConfig(channels=(64, 64, 128, 128), blocks=1)
 KL_WEIGHT = 5e-5
@@ -65,16 +65,15 @@ def _crops(pictures: np.ndarray, scenes: list[Scene], rng: np.random.Generator, 
 
 
 @torch.no_grad()
-def latent_moments(network: Autoencoder, pictures: np.ndarray, device: str, batch: int = 32) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (n, 4, h/8, w/8) float32 of the latents of (n, h, w, 3) uint8 pictures."""
-    means, spreads = [], []
+def latent_means(network: Autoencoder, pictures: np.ndarray, device: str, batch: int = 32) -> Tensor:
+    """The latents' means (n, 4, h/8, w/8), float32, of (n, h, w, 3) uint8 pictures."""
+    means = []
     for i in range(0, len(pictures), batch):
         x = to_tensor(pictures[i : i + batch]).to(device, memory_format=torch.channels_last)
         with torch.autocast(device, torch.bfloat16):
-            mean, log_variance = network.moments(x)
+            mean, _ = network.moments(x)
         means.append(mean.float().cpu())
-        spreads.append(torch.exp(0.5 * log_variance.float()).cpu())
-    return torch.cat(means), torch.cat(spreads)
+    return torch.cat(means)
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
