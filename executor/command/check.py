@@ -10,7 +10,7 @@ from ..errors import WorkflowError
 from ..executor import Executor
 from .messages import fault_lines
 from .node_set import NodeSet, load_node_set
-from .options import add_file_option, add_node_options, context_of, new_parser
+from .options import add_file_option, add_node_options, new_parser
 from .sources import Source, open_sources
 
 
@@ -30,8 +30,8 @@ def add_parser(commands: Any) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Print a line per fault; 0 if there is none, else 2."""
     sources = open_sources(arguments.files)
-    with using(context_of(arguments)):
-        node_set = load_node_set(arguments)
+    node_set = load_node_set(arguments)
+    with using(node_set.context):
         executor = Executor(node_set.classes, newer_errors=True)
         lines = [line for source in sources for line in _faults(source, node_set, executor)]
     for line in lines:

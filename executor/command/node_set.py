@@ -1,4 +1,4 @@
-"""The node classes that a command works with."""
+"""The node classes that a command works with, and the context they run in."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..context import Context, using
 from ..definitions import object_info
 from ..errors import WorkflowError
 
 
 @dataclass
 class NodeSet:
-    """Node classes by name, and what people call them."""
+    """Node classes by name, what people call them, and the folders they work with."""
 
+    context: Context
     classes: dict[str, type] = field(default_factory=dict)
     display_names: dict[str, str] = field(default_factory=dict)
 
@@ -35,21 +37,33 @@ class NodeSet:
 
 def load_node_set(arguments: argparse.Namespace) -> NodeSet:
     """What the options ask for: ComfyUI's nodes or our stand-ins, our own pack, and single packs."""
-    node_set = NodeSet()
+    node_set = NodeSet(_context_of(arguments))
     comfyui = arguments.comfyui or os.environ.get("COMFYUI_DIR")
     if comfyui:
-        from .comfyui import load_comfyui
+        from ..comfyui import load_comfyui
 
-        classes, display_names = load_comfyui(Path(comfyui), arguments)
-        node_set.add(classes, display_names)
-    from ... import nodes
+        *loaded, node_set.context = load_comfyui(Path(comfyui), node_set.context, arguments.models)
+        node_set.add(*loaded)
+    with using(node_set.context):
+        from ... import nodes
 
-    if not comfyui:
-        node_set.add(nodes.STAND_IN_CLASS_MAPPINGS)
-    node_set.add(nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS)
-    for folder in arguments.nodes:
-        node_set.add(*load_pack(folder))
+        if not comfyui:
+            node_set.add(nodes.STAND_IN_CLASS_MAPPINGS)
+        node_set.add(nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS)
+        for folder in arguments.nodes:
+            node_set.add(*load_pack(folder))
     return node_set
+
+
+def _context_of(arguments: argparse.Namespace) -> Context:
+    usual = Context()
+    return Context(
+        input_dir=arguments.input or usual.input_dir,
+        output_dir=arguments.output or usual.output_dir,
+        temp_dir=usual.temp_dir,
+        models_dir=arguments.models or usual.models_dir,
+        device=arguments.device,
+    )
 
 
 def load_pack(folder: Path) -> tuple[dict[str, type], dict[str, str]]:

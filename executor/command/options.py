@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..context import Context
-
 
 def new_parser(
     commands: Any, name: str, command: Any, summary: str, examples: list[tuple[str, str]]
@@ -49,15 +47,3 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="DIR", type=Path, help="where LoadImage looks (default: ./input)")
     parser.add_argument("--output", metavar="DIR", type=Path, help="where files are written (default: ./output)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
-
-
-def context_of(arguments: argparse.Namespace) -> Context:
-    """The context that the node options describe."""
-    usual = Context()
-    return Context(
-        input_dir=arguments.input or usual.input_dir,
-        output_dir=arguments.output or usual.output_dir,
-        temp_dir=usual.temp_dir,
-        models_dir=arguments.models or usual.models_dir,
-        device=arguments.device,
-    )

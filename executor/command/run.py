@@ -16,7 +16,7 @@ from ..reading import Prompt
 from .display import Display
 from .messages import failure_line, fault_lines, name_node
 from .node_set import NodeSet, load_node_set
-from .options import add_file_option, add_node_options, context_of, new_parser
+from .options import add_file_option, add_node_options, new_parser
 from .overrides import find_node, set_inputs, set_seed
 from .sources import Source, open_sources
 
@@ -57,15 +57,14 @@ def add_parser(commands: Any) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Check all files, then run one after the other; the first that fails ends it."""
     sources = open_sources(arguments.files)
-    context = context_of(arguments)
-    with using(context):
-        node_set = load_node_set(arguments)
+    node_set = load_node_set(arguments)
+    with using(node_set.context):
         executor = Executor(node_set.classes, cache=arguments.cache, cache_size=100, newer_errors=True)
         jobs = [_Job(source, arguments, node_set) for source in sources]
         for job in jobs:
             job.check(executor)
         for job in jobs:
-            code = job.run(executor, context)
+            code = job.run(executor, node_set.context)
             if code:
                 return code
     return 0
