@@ -337,7 +337,7 @@ class DDIMSampler:
         alpha_bar = np.asarray(model.alphas_cumprod.detach().cpu(), dtype=np.float64)
 
         def put(values: np.ndarray) -> torch.Tensor:
-            return torch.tensor(np.ascontiguousarray(values), dtype=torch.float32, device=self.device)
+            return torch.tensor(values.tolist(), dtype=torch.float32, device=self.device)
 
         self.betas = model.betas.detach().to(self.device, torch.float32)
         self.alphas_cumprod = put(alpha_bar)

@@ -199,19 +199,15 @@ class _Watch:
 
     def __init__(self, x: torch.Tensor, timesteps: Sequence[float]) -> None:
         self.at_once, self.timesteps = x.device.type == "cpu", timesteps
-        self.steps: list[int] = []
-        self.sums: list[torch.Tensor] = []
+        self.sums: list[tuple[int, torch.Tensor]] = []
 
     def add(self, i: int, x: torch.Tensor) -> None:
-        self.steps.append(i)
-        self.sums.append(x.sum())
+        self.sums.append((i, x.sum()))
         if self.at_once:
             self.check()
 
     def check(self) -> None:
-        fine = torch.isfinite(torch.stack(self.sums)) if self.sums else torch.ones(1, dtype=torch.bool)
-        if not fine.all():
-            i = self.steps[int((~fine).nonzero()[0, 0])]
-            raise NotFiniteError(f"the model gave NaN or infinity at step {i}, timestep {self.timesteps[i]!r}")
-        self.steps.clear()
+        for i, total in self.sums:
+            if not math.isfinite(total.item()):
+                raise NotFiniteError(f"the model gave NaN or infinity at step {i}, timestep {self.timesteps[i]!r}")
         self.sums.clear()
