@@ -127,7 +127,8 @@ class Predictor:
 
     def __call__(self, x: torch.Tensor, i: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The prediction for step `i`: x0, and the eps to go on along."""
-        return self.at(x, torch.full((x.shape[0],), self.timesteps[i], device=x.device), i)
+        dtype = torch.int64 if isinstance(self.timesteps[i], int) else x.dtype
+        return self.at(x, torch.full((x.shape[0],), self.timesteps[i], dtype=dtype, device=x.device), i)
 
     def at(self, x: torch.Tensor, t: torch.Tensor, i: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The same with the timesteps given."""

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from comfyui_ddim.sampler import DDIMSampler
 
 SHAPE = (4, 6, 5)
@@ -211,7 +210,16 @@ CASES = {
     "sa score corrector": guided(eta=0.5, **SCORE),
     "cv score corrector": guided(eta=0.5, **SCORE),
     "sa everything": guided(
-        4.0, S=20, eta=0.7, mask=SOFT, x0=X0, temperature=0.9, noise_dropout=0.1, log_every_t=5, quantize_x0=True, **SCORE
+        4.0,
+        S=20,
+        eta=0.7,
+        mask=SOFT,
+        x0=X0,
+        temperature=0.9,
+        noise_dropout=0.1,
+        log_every_t=5,
+        quantize_x0=True,
+        **SCORE,
     ),
     "sa list": guided(cond=[C, SHORT], uncond=[U, SHORT]),
     "sa dict": guided(cond=CROSS, uncond=UNCROSS, eta=0.5),
