@@ -29,8 +29,6 @@ class Gaussian:
         self.parameterization = parameterization
         levels = zip(schedule.signal[:-1], schedule.noise[:-1], strict=True)
         self.levels = dict(zip(schedule.timesteps.tolist(), levels, strict=True))
-            zip(schedule.timesteps.tolist(), zip(schedule.signal, schedule.noise, strict=False), strict=False)
-        )
 
     def apply_model(self, x, t, cond):
         s, n = self.levels[t[0].item()]
