@@ -16,8 +16,8 @@ __all__ = ["inside", "png_text", "save_pictures"]
 def inside(folder: Path, name: str) -> Path:
     """`folder / name`, refusing a name that leads out of the folder with a ValueError."""
     folder = folder.resolve()
-    path = (folder / name).resolve()
-    if not name.strip() or "\0" in name or not path.is_relative_to(folder) or path == folder:
+    path = None if "\0" in name or not name.strip() else (folder / name).resolve()
+    if path is None or path == folder or not path.is_relative_to(folder):
         raise ValueError(f"file name {name!r} leads out of the folder, expected a plain name or a path below it")
     return path
 
