@@ -41,7 +41,7 @@ class Inpaint:
     first: also before the first call
     last: after the last step the kept part becomes x0 itself, bit for bit
     fixed_noise: one noise for all levels of x0, else a fresh one each
-    project: the x0 prediction is replaced too, and eps follows
+    project: the x0 prediction is replaced too, and the way on leads there from the state as it was
     """
 
     mask: torch.Tensor
@@ -123,13 +123,13 @@ def ddim_steps(
         visits[i] += 1
         if i != level:
             x = _renoise(x, schedule, level, i, noise.normal(x.shape, "jump", key, x.device))
-        level = i + 1
+        level, seen = i + 1, x
         if inpaint is not None and (place > 0 or inpaint.first):
             at = 0 if inpaint.fixed_noise else key
             # A source in published order draws for x0 as given, which may be one sample for the whole batch.
             z = noise.normal(inpaint.x0.shape if always else x.shape, "mask", at, x.device)
-            x = inpaint.blend(schedule.noised(inpaint.x0, z, i), x)
-        x0, eps = predict(x, i)
+            seen = inpaint.blend(schedule.noised(inpaint.x0, z, i), x)
+        x0, eps = predict(seen, i)
         if inpaint is not None and inpaint.project:
             x0 = inpaint.blend(inpaint.x0, x0)
             eps = (x - signal[i] * x0) / float(schedule.noise[i])
