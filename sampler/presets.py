@@ -55,7 +55,7 @@ PRESETS = {
     "exact": Preset("uniform", "clean", True, True, True, False, False),
     "published": Preset("published", "first", True, True, False, False, False),
     "diffusers": Preset("leading", "first", True, False, True, True, False),
-    "comfyui": Preset("published", "clean", False, True, True, True, True),
+    "comfyui": Preset("published", "clean", False, True, False, True, True),
 }
 """exact: exactly S steps, lands clean, no noise on the last step, the kept area is x0 bit for bit.
 published: latent-diffusion, Stable Diffusion 2 and ControlNet.
