@@ -14,9 +14,9 @@ import sys
 import traceback
 
 from ..errors import WorkflowError
-from . import check, run
+from . import check, convert, nodes, run, show
 
-COMMANDS = (run, check)
+COMMANDS = (run, check, show, convert, nodes)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,6 +22,12 @@ def title_of(node: Mapping[str, Any]) -> str:
     return str(title or node.get("class_type"))
 
 
+def inputs_of(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The node's inputs; none if they are malformed (which validation tells)."""
+    inputs = node.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
 def find_node(prompt: Prompt, name: str) -> str:
     """The id of the node with this id or, if there is none, with this title; raises WorkflowError."""
     if name in prompt:
@@ -41,7 +47,7 @@ def set_inputs(prompt: Prompt, settings: Iterable[str], object_info: Mapping[str
         try:
             node_id, name, text = _parse(prompt, setting, object_info)
             declared = _declared(prompt[node_id], object_info).get(name)
-            prompt[node_id]["inputs"][name] = _value(text, declared)
+            inputs_of(prompt[node_id])[name] = _value(text, declared)
         except WorkflowError as error:
             raise WorkflowError(f"--set {setting}: {error}") from None
 
@@ -52,15 +58,15 @@ def set_seed(prompt: Prompt, seed: int, object_info: Mapping[str, Any]) -> None:
     for node in prompt.values():
         declared = _declared(node, object_info)
         for name in _SEEDS:
-            if name in declared and not is_link(node["inputs"].get(name)):
-                node["inputs"][name] = seed
+            if name in declared and not is_link(inputs_of(node).get(name)):
+                inputs_of(node)[name] = seed
                 found = True
     if not found:
         raise WorkflowError(f"--seed {seed}: no node has a seed")
 
 
 def _declared(node: Mapping[str, Any], object_info: Mapping[str, Any]) -> dict[str, Any]:
-    inputs = object_info.get(node.get("class_type"), {}).get("input", {})
+    inputs = object_info.get(str(node.get("class_type")), {}).get("input", {})
     return {**inputs.get("required", {}), **inputs.get("optional", {})}
 
 
@@ -71,14 +77,14 @@ def _parse(prompt: Prompt, setting: str, object_info: Mapping[str, Any]) -> tupl
     if not equals or not dot:
         raise WorkflowError("expected NODE.INPUT=VALUE")
     for node_id, node in prompt.items():
-        inputs = {**_declared(node, object_info), **node.get("inputs", {})}
+        inputs = {**_declared(node, object_info), **inputs_of(node)}
         for called in (node_id, title_of(node)):
             for input_name in inputs:
                 start = f"{called}.{input_name}="
                 if setting.startswith(start):
                     return find_node(prompt, called), input_name, setting[len(start) :]
     node = prompt[find_node(prompt, name)]
-    known = ", ".join({**_declared(node, object_info), **node.get("inputs", {})}) or "none"
+    known = ", ".join({**_declared(node, object_info), **inputs_of(node)}) or "none"
     raise WorkflowError(f"{node['class_type']} has no input {left[len(name) + 1 :]!r}; it has {known}")
 
 

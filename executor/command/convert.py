@@ -1,0 +1,67 @@
+"""`convert`: what the browser saved becomes what ComfyUI's API takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..context import using
+from ..errors import WorkflowError
+from .node_set import load_node_set
+from .options import add_node_options, new_parser
+from .sources import open_sources
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command to the command line."""
+    parser = new_parser(
+        commands,
+        "convert",
+        command,
+        "Convert a workflow file to the API form",
+        [
+            ("comfyui-ddim convert workflow.json", "print it"),
+            ("comfyui-ddim convert picture.png -o prompt.json", "write it to a file"),
+            (
+                "comfyui-ddim convert workflow.json --object-info info.json",
+                "with the nodes of a server: curl HOST:8188/object_info > info.json",
+            ),
+        ],
+    )
+    parser.add_argument("file", metavar="FILE", help="a workflow file, or a picture that carries one; - for stdin")
+    parser.add_argument("-o", dest="to", metavar="FILE", type=Path, help="write here instead of standard output")
+    parser.add_argument(
+        "--object-info", metavar="FILE", type=Path, help="node definitions as ComfyUI's /object_info gives them"
+    )
+    add_node_options(parser)
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Convert one file."""
+    (source,) = open_sources([arguments.file])
+    text = json.dumps(source.read(_object_info(arguments)).nodes, indent=2, ensure_ascii=False) + "\n"
+    if arguments.to is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        arguments.to.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise WorkflowError(f"{arguments.to}: can't be written: {error.strerror}") from None
+    return 0
+
+
+def _object_info(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.object_info is None:
+        node_set = load_node_set(arguments)
+        with using(node_set.context):
+            return node_set.object_info
+    try:
+        info = json.loads(arguments.object_info.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise WorkflowError(f"{arguments.object_info}: can't be read as JSON: {error}") from None
+    if not isinstance(info, dict) or not all(isinstance(entry, dict) and "input" in entry for entry in info.values()):
+        raise WorkflowError(f"{arguments.object_info}: not what ComfyUI's /object_info gives")
+    return info
