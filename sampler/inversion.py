@@ -68,7 +68,7 @@ def invert_steps(
     solve = solve or FixedPoint()
     check_finite(x, "x")
     if schedule.eta.any():
-        raise ValueError(f"inversion with eta {schedule.eta.max()!r}, expected 0: noise can't be undone")
+        raise ValueError(f"inversion with eta {float(schedule.eta.max())!r}, expected 0: noise can't be undone")
     if schedule.signal[0] == 0:
         raise ValueError(f"timestep {schedule.timesteps[0]!r} has no signal, so nothing can be inverted from there")
     x = x.to(torch.promote_types(x.dtype, torch.float32))

@@ -46,7 +46,7 @@ class Schedule:
         over = self.eta * ancestral > bound * (1 + 1e-9)
         if over.any():
             limit = (bound[ancestral > 0] / ancestral[ancestral > 0]).min()
-            raise ValueError(f"eta is {self.eta[over][0]!r}, expected at most {limit:.6f} with these timesteps")
+            raise ValueError(f"eta is {float(self.eta[over][0])!r}, expected at most {limit:.6f} with these timesteps")
         for array in (self.timesteps, self.signal, self.noise, self.eta):
             array.flags.writeable = False
 
