@@ -39,6 +39,8 @@ class Server:
     def start(self, command_line):
         """As `python main.py ...` would be started."""
         cache, size = os.environ.get("ADAPTER_CACHE", "classic"), 0
+        if "--cache-none" in command_line:
+            cache = "none"
         if "--cache-lru" in command_line:
             cache, size = "lru", int(command_line[command_line.index("--cache-lru") + 1])
         self.executor = Executor(self.classes, cache=cache, cache_size=size, context=self.context)

@@ -16,7 +16,8 @@ def test_comfyui_s_execution_tests(tmp_path):
     paths = [str(here), str(comfyui), *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "comfyui_adapter", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, "--output_dir", str(tmp_path), "tests/execution"],
+        # Newer checkouts also test their server's list of jobs here: that is no executor's.
+        [*command, "--output_dir", str(tmp_path), "-k", "not job", "tests/execution"],
         cwd=comfyui,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
