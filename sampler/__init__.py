@@ -14,13 +14,13 @@ index in, x0 and eps out) and `ddim_steps`, the generator that goes through the 
 """
 
 from .betas import BETA_SCHEDULES, alphas_cumprod, make_betas, zero_terminal_snr
-from .conditioning import Conditioning
+from .conditioning import Conditioning, fit
 from .curves import Curve, Interval, PerStep, resolve
 from .ddim import DDIMSampler
 from .guidance import Guidance, Threshold, X0Filter, cfg, quantizer, rescale
 from .inversion import FixedPoint, InversionStep, Replay, invert_steps
 from .loop import Inpaint, NotFiniteError, Step, ddim_steps, repaint_walk
-from .noise import KeyedNoise, NoiseSource, SequentialNoise, Variation, slerp
+from .noise import KeyedNoise, NoiseSource, OneForAll, SequentialNoise, Variation, slerp
 from .predictor import (
     PARAMETERIZATIONS,
     Corrector,
@@ -58,6 +58,7 @@ __all__ = [
     "ModelGuide",
     "NoiseSource",
     "NotFiniteError",
+    "OneForAll",
     "PerStep",
     "Predict",
     "Predictor",
@@ -72,6 +73,7 @@ __all__ = [
     "alphas_cumprod",
     "cfg",
     "ddim_steps",
+    "fit",
     "invert_steps",
     "make_betas",
     "make_flow_schedule",

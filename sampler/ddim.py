@@ -4,7 +4,6 @@ import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -13,8 +12,9 @@ from .curves import resolve
 from .guidance import Guidance, Threshold, X0Filter, quantizer
 from .inversion import FixedPoint, Replay, invert_steps
 from .loop import Inpaint, ddim_steps
-from .noise import NoiseSource, SequentialNoise
+from .noise import NoiseSource, OneForAll, SequentialNoise
 from .predictor import Corrector, Model, Predictor, make_predictor
+from .published import alpha_bar_of, published_attributes, published_subset
 from .schedule import Schedule, make_schedule
 
 log = logging.getLogger(__name__)
@@ -47,16 +47,13 @@ class DDIMSampler:
         tables = {"uniform": "published", "quad": "published_quad"}
         if ddim_discretize not in tables:
             raise ValueError(f"ddim_discretize is {ddim_discretize!r}, expected 'uniform' or 'quad'")
-        alpha_bar = self.model.alphas_cumprod
-        if len(alpha_bar) != self.ddpm_num_timesteps:
-            raise ValueError(f"{len(alpha_bar)} alphas_cumprod, expected {self.ddpm_num_timesteps}")
-        self._run = make_schedule(
-            alpha_bar, ddim_num_steps, spacing=tables[ddim_discretize], landing="first", eta=ddim_eta
-        )
+        alpha_bar = alpha_bar_of(self.model)
+        spacing = tables[ddim_discretize]
+        self._run = make_schedule(alpha_bar, ddim_num_steps, spacing=spacing, landing="first", eta=ddim_eta)
+        self._original = make_schedule(alpha_bar, range(len(alpha_bar))[::-1], landing="clean", eta=ddim_eta)
         if len(self._run) != ddim_num_steps:
             self._tell(f"the published {ddim_discretize} table for {ddim_num_steps} steps has {len(self._run)}")
-        self._original = self._all_timesteps(ddim_eta)
-        self._publish()
+        vars(self).update(published_attributes(self.model, self._run, self._original, self.device))
         if verbose:
             log.info("timesteps %s, sigmas %s", self.ddim_timesteps, self._run.sigma[::-1])
 
@@ -170,10 +167,14 @@ class DDIMSampler:
             raise ValueError(f"x_T has the shape {tuple(x_T.shape)}, expected {tuple(shape)}")
         guidance = unconditional_guidance_scale if ucg_schedule is None else ucg_schedule
         predict = self._predictor(
-            run, x_T, cond, unconditional_conditioning, guidance,
+            run,
+            x_T,
+            cond,
+            unconditional_conditioning,
+            guidance,
             self._corrector(score_corrector, corrector_kwargs, cond),
             self._filters(len(run), quantize_denoised, dynamic_threshold),
-        )  # fmt: skip
+        )
         steps = ddim_steps(
             predict,
             x_T,
@@ -223,16 +224,20 @@ class DDIMSampler:
         """
         run = self._schedule(use_original_steps)
         predict = self._predictor(
-            run, x, c, unconditional_conditioning, unconditional_guidance_scale,
+            run,
+            x,
+            c,
+            unconditional_conditioning,
+            unconditional_guidance_scale,
             self._corrector(score_corrector, corrector_kwargs, c),
             self._filters(len(run), quantize_denoised, dynamic_threshold),
-        )  # fmt: skip
+        )
         noise = noise or SequentialNoise()
         (step,) = ddim_steps(
             lambda x, i: predict.at(x, t, i),
             x,
             run,
-            noise=_OneForAll(noise) if repeat_noise else noise,
+            noise=OneForAll(noise) if repeat_noise else noise,
             temperature=temperature,
             dropout=noise_dropout,
             walk=[len(run) - 1 - index],
@@ -317,11 +322,12 @@ class DDIMSampler:
         noise: NoiseSource | None = None,
         replay: Replay | None = None,
     ) -> torch.Tensor:
-        """Runs the `t_start` cleanest steps from x_latent, with the eta of `make_schedule`.
+        """Runs the `t_start` cleanest steps from x_latent (all if there are fewer), with `make_schedule`'s eta.
 
         With the `replay` that an `encode` filled it goes back the way that one came.
         """
-        run = self._schedule(use_original_steps).last(t_start)
+        run = self._schedule(use_original_steps)
+        run = run.last(min(t_start, len(run)))
         predict = self._predictor(run, x_latent, cond, unconditional_conditioning, unconditional_guidance_scale)
         x = x_latent
         after = None if replay is None else replay.correct
@@ -331,37 +337,10 @@ class DDIMSampler:
                 callback(step.index)
         return x
 
-    def _publish(self) -> None:
-        """The published attributes, from the clean end, float32 on the model's device."""
-        run, model = self._run, self.model
-        alpha_bar = np.asarray(model.alphas_cumprod.detach().cpu(), dtype=np.float64)
-
-        def put(values: np.ndarray) -> torch.Tensor:
-            return torch.tensor(values.tolist(), dtype=torch.float32, device=self.device)
-
-        self.betas = model.betas.detach().to(self.device, torch.float32)
-        self.alphas_cumprod = put(alpha_bar)
-        self.alphas_cumprod_prev = model.alphas_cumprod_prev.detach().to(self.device, torch.float32)
-        self.sqrt_alphas_cumprod = put(np.sqrt(alpha_bar))
-        self.sqrt_one_minus_alphas_cumprod = put(np.sqrt(1 - alpha_bar))
-        self.log_one_minus_alphas_cumprod = put(np.log(1 - alpha_bar))
-        self.sqrt_recip_alphas_cumprod = put(np.sqrt(1 / alpha_bar))
-        self.sqrt_recipm1_alphas_cumprod = put(np.sqrt(1 / alpha_bar - 1))
-        self.ddim_timesteps = run.timesteps[::-1].copy()
-        self.ddim_alphas = put(run.alpha_bar[-2::-1])
-        self.ddim_alphas_prev = run.alpha_bar[:0:-1].copy()
-        self.ddim_sigmas = put(run.sigma[::-1])
-        self.ddim_sqrt_one_minus_alphas = put(run.noise[-2::-1])
-        self.ddim_sigmas_for_original_num_steps = put(self._original.sigma[::-1])
-
     def _schedule(self, original: bool) -> Schedule:
         if not hasattr(self, "_run"):
             raise ValueError("there is no schedule yet, expected a call of make_schedule before")
         return self._original if original else self._run
-
-    def _all_timesteps(self, eta: float) -> Schedule:
-        table = list(range(self.ddpm_num_timesteps))[::-1]
-        return make_schedule(self.model.alphas_cumprod, table, landing="clean", eta=eta)
 
     def _subset(self, timesteps: int | None, original: bool) -> Schedule:
         run = self._schedule(original)
@@ -369,8 +348,7 @@ class DDIMSampler:
             return run
         if original:
             return run.last(timesteps)
-        # The published rounding and slicing, to the letter: 29 of 50 lose two steps, and 0 runs all but one.
-        count = len(run.timesteps[: int(min(timesteps / len(run), 1) * len(run)) - 1])
+        count = published_subset(len(run), timesteps)
         self._tell(f"timesteps={timesteps} runs the {count} cleanest of {len(run)} steps")
         return run.last(count)
 
@@ -389,9 +367,16 @@ class DDIMSampler:
             self._tell("there is no unconditional_conditioning, so guidance has no effect")
             scales = (1.0,) * len(run)
         return make_predictor(
-            self.model, run, x.shape[0], cond, uncond, Guidance(scales),
-            correct=correct, filters=filters, dtype=x.dtype,
-        )  # fmt: skip
+            self.model,
+            run,
+            x.shape[0],
+            cond,
+            uncond,
+            Guidance(scales),
+            correct=correct,
+            filters=filters,
+            dtype=x.dtype,
+        )
 
     def _corrector(self, score_corrector: object | None, kwargs: dict | None, cond: Conditioning) -> Corrector | None:
         if score_corrector is None:
@@ -410,20 +395,6 @@ class DDIMSampler:
         if when and what not in self._told:
             self._told.add(what)
             log.warning("as published, %s", what)
-
-
-@dataclasses.dataclass(frozen=True)
-class _OneForAll:
-    """One noise for every sample of the batch."""
-
-    source: NoiseSource
-    sequential = True
-
-    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> torch.Tensor:
-        return self.source.normal((1, *shape[1:]), use, step, device).expand(*shape)
-
-    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> torch.Tensor:
-        return self.source.keep(shape, p, step, device)
 
 
 def _noise_source(noise: NoiseSource | None, generator: torch.Generator | None) -> NoiseSource:

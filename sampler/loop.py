@@ -195,7 +195,7 @@ def _renoise(x: torch.Tensor, schedule: Schedule, level: int, back_to: int, z: t
 
 
 class _Watch:
-    """Notices NaN without making the device wait: each step leaves a sum, read at the end (on the CPU at once)."""
+    """Notices NaN without making a device wait: each step leaves a sum, read at the end (on the CPU, at once)."""
 
     def __init__(self, x: torch.Tensor, timesteps: Sequence[float]) -> None:
         self.at_once, self.timesteps = x.device.type == "cpu", timesteps

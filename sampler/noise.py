@@ -130,6 +130,26 @@ class Variation:
         return self.base.keep(shape, p, step, device)
 
 
+@dataclass(frozen=True)
+class OneForAll:
+    """The noise of `source` for one sample, given to every sample of the batch."""
+
+    source: NoiseSource
+
+    @property
+    def sequential(self) -> bool:
+        """As `source`."""
+        return self.source.sequential
+
+    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> torch.Tensor:
+        """One sample's noise, `shape[0]` times."""
+        return self.source.normal((1, *shape[1:]), use, step, device).expand(*shape)
+
+    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> torch.Tensor:
+        """As `source`, for each sample its own."""
+        return self.source.keep(shape, p, step, device)
+
+
 def slerp(a: torch.Tensor, b: torch.Tensor, weight: float) -> torch.Tensor:
     """Spherical interpolation from `a` (weight 0) to `b` (weight 1), each (b, ...), sample by sample.
 

@@ -44,6 +44,13 @@ PARAMETERIZATIONS = ("eps", "v", "x0", "flow")
 """What a model's output is, given x = signal x0 + noise eps: eps, signal eps - noise x0, x0, or eps - x0."""
 
 
+def _solve(parameterization: str, signal: float, noise: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """How x0 and eps follow from (x, output): both of x = signal x0 + noise eps, output = p x0 + q eps solved."""
+    p, q = {"eps": (0.0, 1.0), "x0": (1.0, 0.0), "v": (-noise, signal), "flow": (-1.0, 1.0)}[parameterization]
+    det = signal * q - noise * p
+    return (q / det, -noise / det), (-p / det, signal / det)
+
+
 class ModelGuide:
     """Classifier-free guidance over a model, without a pass that has no weight.
 
@@ -115,13 +122,14 @@ class Predictor:
     ) -> None:
         if parameterization not in PARAMETERIZATIONS:
             raise ValueError(f"parameterization {parameterization!r} is none of {', '.join(PARAMETERIZATIONS)}")
-        self.levels = list(zip(schedule.signal.tolist(), schedule.noise.tolist(), strict=True))
+        self.levels = list(zip(schedule.signal[:-1].tolist(), schedule.noise[:-1].tolist(), strict=True))
         self.timesteps = schedule.timesteps.tolist()
-        if (parameterization == "eps" or correct) and self.levels[0][0] == 0:
+        if (parameterization == "eps" or correct) and any(signal == 0 for signal, _ in self.levels):
             raise ValueError(
                 f"the schedule starts at timestep {self.timesteps[0]!r} without any signal, where eps alone doesn't "
                 "give x0; expected a v-, x0- or flow-model without score corrector, or another schedule"
             )
+        self.mix = [_solve(parameterization, signal, noise) for signal, noise in self.levels]
         self.guide, self.parameterization = guide, parameterization
         self.correct, self.filters, self.plus_plus = correct, tuple(filters), plus_plus
 
@@ -145,14 +153,10 @@ class Predictor:
         return x0, eps
 
     def _split(self, x: torch.Tensor, out: torch.Tensor, i: int) -> tuple[torch.Tensor, torch.Tensor]:
-        signal, noise = self.levels[i]
-        if self.parameterization == "eps":
-            return torch.add(x, out, alpha=-noise).div_(signal), out
-        if self.parameterization == "x0":
-            return out, torch.add(x, out, alpha=-signal).div_(noise)
-        p, q = (-noise, signal) if self.parameterization == "v" else (-1.0, 1.0)
-        det = signal * q - noise * p
-        return (q / det * x).add_(out, alpha=-noise / det), (-p / det * x).add_(out, alpha=signal / det)
+        (x0_x, x0_out), (eps_x, eps_out) = self.mix[i]
+        x0 = out if self.parameterization == "x0" else (x0_x * x).add_(out, alpha=x0_out)
+        eps = out if self.parameterization == "eps" else (eps_x * x).add_(out, alpha=eps_out)
+        return x0, eps
 
 
 def make_predictor(

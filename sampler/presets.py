@@ -13,20 +13,20 @@ from .schedule import Schedule, make_schedule
 
 @dataclass(frozen=True)
 class Preset:
-    """The choices in which one DDIM differs from another.
+    """The choices in which one DDIM differs from another; the defaults are the exact one's.
 
     spacing, landing: as `make_schedule` takes them
     unit_start: x_T is the noise itself; else it is scaled by the first level's noise, sqrt(1 - a)
     first, last, fixed_noise, project: as `Inpaint` takes them
     """
 
-    spacing: str
-    landing: str
-    unit_start: bool
-    first: bool
-    last: bool
-    fixed_noise: bool
-    project: bool
+    spacing: str = "uniform"
+    landing: str = "clean"
+    unit_start: bool = True
+    first: bool = True
+    last: bool = True
+    fixed_noise: bool = False
+    project: bool = False
 
     def schedule(
         self,
@@ -52,10 +52,10 @@ class Preset:
 
 
 PRESETS = {
-    "exact": Preset("uniform", "clean", True, True, True, False, False),
-    "published": Preset("published", "first", True, True, False, False, False),
-    "diffusers": Preset("leading", "first", True, False, True, True, False),
-    "comfyui": Preset("published", "clean", False, True, False, True, True),
+    "exact": Preset(),
+    "published": Preset("published", "first", last=False),
+    "diffusers": Preset("leading", "first", first=False, fixed_noise=True),
+    "comfyui": Preset("published", "clean", unit_start=False, last=False, fixed_noise=True, project=True),
 }
 """exact: exactly S steps, lands clean, no noise on the last step, the kept area is x0 bit for bit.
 published: latent-diffusion, Stable Diffusion 2 and ControlNet.

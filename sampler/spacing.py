@@ -46,7 +46,7 @@ def quad(steps: int, alpha_bar: np.ndarray) -> np.ndarray:
 
 def karras(steps: int, alpha_bar: np.ndarray) -> np.ndarray:
     """The timesteps nearest to an even ramp in sigma^(1/7), sigma^2 = (1 - a) / a (Karras et al. 2022, eq. 5)."""
-    known = np.isfinite(np.log(alpha_bar))  # zero terminal SNR has no finite sigma at its end
+    known = alpha_bar > 0  # with zero terminal SNR the last sigma is infinite
     log_sigma = 0.5 * np.log((1 - alpha_bar[known]) / alpha_bar[known])
     ramp = np.linspace(np.exp(log_sigma[-1] / 7), np.exp(log_sigma[0] / 7), steps)
     table = np.round(np.interp(7 * np.log(ramp), log_sigma, np.arange(len(log_sigma)))).astype(np.int64)

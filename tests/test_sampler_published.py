@@ -238,7 +238,7 @@ CASES = {
     **{f"sa timesteps {n} of {S}": table(S, eta=0.5, timesteps=n) for n, S in ((1, 10), (4, 10), (99, 10), (29, 50))},
     "sa timesteps 0 of 10": table(10, timesteps=0),
     "sa original steps": table(10, eta=0.4, original=True, timesteps=40),
-    "sa more original steps": table(10, original=True, timesteps=400, log_every_t=100),
+    "sa more original steps": table(10, original=True, timesteps=200, log_every_t=50),
     "sa attributes": attributes(20, "uniform", 0.7),
     "sa attributes, quad": attributes(12, "quad", 1.0),
     "cn encode": encode(10),

@@ -201,6 +201,18 @@ def test_half_precision_stays_half_and_is_computed_in_float32(dtype):
     assert (x.float() - full).pow(2).mean().sqrt() < torch.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_in_half_precision_keeps_its_schedule(dtype):
+    """Its alphas_cumprod is 15 % off where 1 - a is small; in bfloat16 it begins with 1."""
+    model, full = Model(), Published(Model())
+    for name in ("betas", "alphas_cumprod", "alphas_cumprod_prev"):
+        setattr(model, name, getattr(model, name).to(dtype))
+    half = Published(model)
+    for sampler in (half, full):
+        sampler.make_schedule(20, ddim_eta=1.0, verbose=False)
+    torch.testing.assert_close(half.ddim_sigmas, full.ddim_sigmas, rtol=5e-3, atol=0)
+
+
 def test_unknown_arguments_are_refused_by_name():
     for name in ("dynamic_treshold", "timesteps", "ddim_use_original_steps"):
         with pytest.raises(TypeError, match=name):
