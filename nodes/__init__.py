@@ -2,12 +2,15 @@
 
 from .conditioning import DDIMConditioning
 from .host import host
+from .inversion import DDIMInvert
 from .latents import DDIMDecode, DDIMEmptyLatent, DDIMEncode
 from .loading import DDIMLoadModel
 from .masks import DDIMMask
+from .noise import DDIMNoise
+from .options import DDIMOptions, DDIMRescale, DDIMThreshold
 from .pictures import DDIMExampleImage, DDIMFilmStrip
 from .sampling import DDIMSampler
-from .schedules import DDIMGuidanceSchedule
+from .schedules import DDIMCurve, DDIMGuidanceSchedule, DDIMSchedule
 from .stand_ins import STAND_IN_CLASS_MAPPINGS
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "STAND_IN_CLASS_MAPPINGS", "host"]
@@ -20,6 +23,13 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
         DDIMEmptyLatent,
         DDIMSampler,
         DDIMGuidanceSchedule,
+        DDIMCurve,
+        DDIMSchedule,
+        DDIMOptions,
+        DDIMThreshold,
+        DDIMRescale,
+        DDIMNoise,
+        DDIMInvert,
         DDIMMask,
         DDIMEncode,
         DDIMDecode,
@@ -34,6 +44,13 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DDIMEmptyLatent": "Empty Latent (DDIM)",
     "DDIMSampler": "DDIM Sampler",
     "DDIMGuidanceSchedule": "Guidance Schedule (DDIM)",
+    "DDIMCurve": "Curve (DDIM)",
+    "DDIMSchedule": "Schedule (DDIM)",
+    "DDIMOptions": "Options (DDIM)",
+    "DDIMThreshold": "Threshold (DDIM)",
+    "DDIMRescale": "Rescale Guidance (DDIM)",
+    "DDIMNoise": "Noise (DDIM)",
+    "DDIMInvert": "Invert (DDIM)",
     "DDIMMask": "Mask (DDIM)",
     "DDIMEncode": "Encode (DDIM)",
     "DDIMDecode": "Decode (DDIM)",

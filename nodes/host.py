@@ -1,6 +1,6 @@
 """The one place that knows where the nodes run: inside ComfyUI, or in this package's own runner.
 
-`host` answers to `checkpoints`, `load_checkpoint`, `sample`, `progress`, `input_dir`, `output_dir` and `temp_dir`
+`host` answers to `checkpoints`, `load_checkpoint`, `sample`, `invert`, `input_dir`, `output_dir` and `temp_dir`
 in both; see `light.LightHost` for what each gives.
 """
 

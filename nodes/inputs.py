@@ -39,5 +39,8 @@ def choice(options: list[str], tooltip: str, default: str | None = None) -> Inpu
 
 
 def socket(kind: str, tooltip: str) -> Input:
-    """An input that takes a wire."""
-    return kind, {"tooltip": tooltip}
+    """An input that takes a wire, and only that."""
+    options: dict[str, Any] = {"tooltip": tooltip}
+    if kind in ("INT", "FLOAT", "STRING", "BOOLEAN"):
+        options["forceInput"] = True
+    return kind, options

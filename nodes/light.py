@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..executor import context
 from ..networks import LatentDiffusion, load_checkpoint
-from ..sampler import KeyedNoise, ModelGuide, Schedule
+from ..sampler import FixedPoint, ModelGuide, Schedule, X0Filter, quantizer
 from ..sampler.conditioning import fit
-from .plan import Plan, fit_batch, latent_mask, run, seed_noise
+from .plan import Plan, fit_batch, latent_mask
+from .run import Inverted, invert, run
 
 __all__ = ["Clip", "LightHost", "Model", "Vae"]
 
@@ -66,42 +67,63 @@ class Vae:
         return rearrange((x + 1) / 2, "b c h w -> b h w c").cpu()
 
 
-def sample(diffusion: LatentDiffusion, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
-    """Run a plan on this package's own model; see `LightHost.sample`."""
-    scale, device = diffusion.scale_factor, diffusion.device
-    samples = latent["samples"].to(device, torch.float32) * scale
-    channels = diffusion.config.unet.in_channels
-    if samples.ndim != 4 or samples.shape[1] != channels:
-        raise ValueError(f"latent of shape {tuple(samples.shape)}, expected (batch, {channels}, height, width)")
-    batch = len(samples)
-    cond, uncond = (_conditioning(c, name).to(device) for c, name in ((positive, "positive"), (negative, "negative")))
-    cond, uncond = fit(cond, batch, "positive"), fit(uncond, batch, "negative")
+class Sampling:
+    """A plan on this package's own model: what a run and its inversion both need."""
 
-    def make_guide(schedule: Schedule) -> ModelGuide:
-        return ModelGuide(diffusion, cond, uncond, plan.guidance.scales(len(schedule)), plan.guidance)
+    def __init__(self, diffusion: LatentDiffusion, positive: list, negative: list, latent: dict, plan: Plan) -> None:
+        """Put everything on the model's device; ValueError for what doesn't fit together."""
+        self.diffusion, self.plan, self.device = diffusion, plan, diffusion.device
+        samples, channels = latent["samples"], diffusion.config.unet.in_channels
+        if samples.ndim != 4 or samples.shape[1] != channels:
+            raise ValueError(f"latent of shape {tuple(samples.shape)}, expected (batch, {channels}, height, width)")
+        batch = plan.batch(samples)
+        self.samples = self.scaled(fit_batch(samples, torch.Size((batch, *samples.shape[1:])), "latent"))
+        self.cond, self.uncond = (
+            fit(_only(conditioning, name).to(self.device), batch, name)
+            for conditioning, name in ((positive, "positive"), (negative, "negative"))
+        )
 
-    mask = plan.mask if plan.mask is not None else latent.get("noise_mask")
-    keep = None
-    if mask is not None:
-        x0 = samples if plan.x0 is None else fit_batch(plan.x0.to(samples) * scale, samples, "x0")
-        keep = (1 - latent_mask(mask, samples), x0)
-    elif plan.x0 is not None:
-        raise ValueError("x0 is given without a mask, expected a mask that says where to keep it")
-    index = latent.get("batch_index")
-    noise = KeyedNoise((plan.seed,) * batch, tuple(index or range(batch)))
-    x_T = seed_noise(plan.seed, samples.shape, index) if plan.x_T is None else plan.x_T
-    x_T = fit_batch(x_T.to(samples), samples, "x_T")
-    alphas, kind = diffusion.alphas_cumprod, diffusion.parameterization
-    result = run(plan, x_T, samples, alphas, kind, make_guide, keep, noise, context.progress)
-    passed_on = {key: value for key, value in latent.items() if key not in ("samples", "noise_mask")}
-    first = {**passed_on, "samples": result.x / scale}
-    return first, *({"samples": x / scale} for x in (result.x0, result.states, result.predictions))
+    def scaled(self, samples: Tensor) -> Tensor:
+        """An unscaled latent as the model's."""
+        return samples.to(self.device, torch.float32) * self.diffusion.scale_factor
+
+    def unscaled(self, samples: Tensor) -> dict:
+        """LATENT of one of the model's latents."""
+        return {"samples": samples / self.diffusion.scale_factor}
+
+    def guide(self, schedule: Schedule) -> ModelGuide:
+        """The guided model call."""
+        guidance = self.plan.guidance
+        return ModelGuide(self.diffusion, self.cond, self.uncond, guidance.scales(len(schedule)), guidance)
+
+    def keep(self, latent: dict) -> tuple[Tensor, Tensor] | None:
+        """(mask, x0) in the sampler's convention, 1 keeps; None without a mask."""
+        mask = self.plan.mask if self.plan.mask is not None else latent.get("noise_mask")
+        if mask is None:
+            if self.plan.x0 is not None:
+                raise ValueError("x0 is given without a mask, expected a mask that says where to keep it")
+            return None
+        x0 = self.samples if self.plan.x0 is None else fit_batch(self.scaled(self.plan.x0), self.samples.shape, "x0")
+        return 1 - latent_mask(mask, self.samples), x0
+
+    def filters(self) -> list[X0Filter]:
+        """What the model's first stage does to x0 predictions."""
+        if not self.plan.options.quantize:
+            return []
+        quantize = getattr(self.diffusion.first_stage_model, "quantize", None)
+        if quantize is None:
+            raise ValueError("quantize is on, and the model's autoencoder has no codebook: expected a VQ model")
+        return [quantizer(quantize, self.diffusion.scale_factor)]
 
 
-def _conditioning(entries: list, name: str) -> Tensor:
+def _only(entries: list, name: str) -> Tensor:
     if len(entries) != 1:
         raise ValueError(f"{name} has {len(entries)} prompts combined, expected 1: run with --comfyui for more")
     return entries[0][0]
+
+
+def _report(done: int, total: int, x0: Tensor | None) -> None:
+    context.progress(done, total)
 
 
 class LightHost:
@@ -122,8 +144,30 @@ class LightHost:
         return Model(diffusion), Clip(diffusion), Vae(diffusion)
 
     def sample(self, model: Model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
-        """Run a plan; LATENT four times: the result, the last x0, and both after each step."""
-        return sample(model.diffusion, positive, negative, latent, plan)
+        """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""
+        own, diffusion = Sampling(model.diffusion, positive, negative, latent, plan), model.diffusion
+        result = run(
+            plan,
+            own.samples,
+            diffusion.alphas_cumprod,
+            diffusion.parameterization,
+            own.guide,
+            own.keep(latent),
+            latent.get("batch_index"),
+            _report,
+            own.filters(),
+        )
+        passed_on = {key: value for key, value in latent.items() if key not in ("samples", "noise_mask")}
+        others = (own.unscaled(x) for x in (result.x0, result.states, result.predictions))
+        return {**passed_on, **own.unscaled(result.x)}, *others
+
+    def invert(
+        self, model: Model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint
+    ) -> Inverted:
+        """Take a latent back to the noise that it comes from."""
+        own, diffusion = Sampling(model.diffusion, positive, negative, latent, plan), model.diffusion
+        alphas, kind = diffusion.alphas_cumprod, diffusion.parameterization
+        return invert(plan, own.samples, alphas, kind, own.guide, solve, _report)
 
     def device(self) -> str:
         """The device that models run on: what the run asked for, or the best there is."""
@@ -145,10 +189,6 @@ class LightHost:
     def temp_dir(self) -> Path:
         """Where PreviewImage writes."""
         return context.current().temp_dir
-
-    def progress(self, value: int, total: int, preview=None) -> None:
-        """Tell that `value` of `total` steps are done; raises what stops the run when a stop was asked for."""
-        context.progress(value, total, preview)
 
 
 _lock = threading.Lock()

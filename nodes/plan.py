@@ -1,15 +1,82 @@
-"""One run of the sampler as the nodes describe it, and the run itself, on whatever model the host has."""
+"""One run of the sampler, as the nodes describe it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..sampler import PRESETS, Guidance, Guide, KeyedNoise, PerStep, Predictor, Schedule, ddim_steps
+from ..sampler import (
+    PRESETS,
+    Guidance,
+    KeyedNoise,
+    NoiseSource,
+    PerStep,
+    Preset,
+    Replay,
+    Schedule,
+    SequentialNoise,
+    Threshold,
+    repaint_walk,
+)
 
-__all__ = ["Plan", "Result", "fit_batch", "latent_mask", "run", "seed_noise"]
+__all__ = ["Options", "Plan", "Table", "fit_batch", "latent_mask", "seed_noise"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Which timesteps a run goes through, and how it begins, ends and keeps a masked part: a preset, or parts of it.
+
+    preset: a name in `PRESETS`; spacing, landing: in place of the preset's, None keeps it
+    timesteps: the table itself, noisiest first; empty makes it from steps and spacing
+    """
+
+    preset: str = "exact"
+    spacing: str | None = None
+    landing: str | None = None
+    timesteps: tuple[int, ...] = ()
+
+    @property
+    def rules(self) -> Preset:
+        """The preset with its replacements."""
+        changes = {"spacing": self.spacing, "landing": self.landing}
+        return replace(PRESETS[self.preset], **{name: value for name, value in changes.items() if value})
+
+    def schedule(self, alphas_cumprod: Tensor, steps: int, eta: PerStep, denoise: float) -> Schedule:
+        """The schedule for a model's alpha-bar (T,)."""
+        return self.rules.schedule(alphas_cumprod, self.timesteps or steps, eta, denoise)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The rarer controls of a run, each at the value that changes nothing.
+
+    temperature, dropout: on the noise of each step
+    quantize: snap each x0 prediction to the codebook of a VQ first stage
+    threshold: dynamic thresholding of each x0 prediction
+    rescale, plus_plus: variants of guidance, see `Guidance`
+    log_every: keep every so many steps, and the last
+    jump_length, repeats: RePaint; repeats of 1 is none
+    published_noise: draw from one generator in the published order, instead of for each sample and step on its own
+    replay: what an inversion saw, to end at its picture exactly
+    """
+
+    temperature: PerStep = 1.0
+    dropout: float = 0.0
+    quantize: bool = False
+    threshold: Threshold | None = None
+    rescale: float = 0.0
+    plus_plus: bool = False
+    log_every: int = 1
+    jump_length: int = 10
+    repeats: int = 1
+    published_noise: bool = False
+    replay: Replay | None = None
+
+    def walk(self, steps: int) -> list[int] | None:
+        """RePaint's order of `steps` steps; None for the plain one."""
+        return repaint_walk(steps, self.jump_length, self.repeats) if self.repeats > 1 else None
 
 
 @dataclass(frozen=True)
@@ -18,22 +85,24 @@ class Plan:
 
     seed: of x_T and of the steps' noise
     steps: how many, exactly
-    guidance: scale, per step or constant, and its variants
+    scale: guidance scale; per step or constant
     eta: 0 is DDIM, 1 is DDPM; per step or constant
     denoise: above 0 to 1; below 1 the run starts from the latent with noise, at the last `steps` of a longer table
     x_T: noise (b, c, h, w) of unit variance to start from instead of the seed's
     mask: (b, h, w) in [0, 1] over the picture, 1 is painted anew
-    x0: unscaled latent (b, c, h, w) that the masked-out part keeps
+    x0: unscaled latent (b, c, h, w) that the part outside the mask keeps
     """
 
     seed: int
     steps: int
-    guidance: Guidance = field(default_factory=Guidance)
+    scale: PerStep = 1.0
     eta: PerStep = 0.0
     denoise: float = 1.0
     x_T: Tensor | None = None
     mask: Tensor | None = None
     x0: Tensor | None = None
+    table: Table = field(default_factory=Table)
+    options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no model could run."""
@@ -42,52 +111,32 @@ class Plan:
         if not 0 < self.denoise <= 1:
             raise ValueError(f"denoise is {self.denoise!r}, expected above 0 and at most 1")
 
+    @property
+    def guidance(self) -> Guidance:
+        """Scale, rescale and CFG++ together."""
+        return Guidance(self.scale, self.options.rescale, self.options.plus_plus)
 
-@dataclass(frozen=True)
-class Result:
-    """Scaled latents on the CPU: where the run ended, its last x0 prediction, and after each step both of them."""
+    def batch(self, latent: Tensor) -> int:
+        """How many pictures the run makes: as many as the latent or x_T holds, whichever is more."""
+        return max(len(latent), 0 if self.x_T is None else len(self.x_T))
 
-    x: Tensor
-    x0: Tensor
-    states: Tensor
-    predictions: Tensor
+    def noise(self, shape: torch.Size, index: Sequence[int] | None = None) -> tuple[NoiseSource, Tensor]:
+        """The source of the steps' noise, and x_T, for a latent of `shape`.
 
-
-def run(
-    plan: Plan,
-    x_T: Tensor,
-    latent: Tensor,
-    alphas_cumprod: Tensor,
-    parameterization: str,
-    make_guide: Callable[[Schedule], Guide],
-    keep: tuple[Tensor, Tensor] | None,
-    noise: KeyedNoise,
-    report: Callable[[int, int], None],
-) -> Result:
-    """Run a plan from the noise x_T and the scaled latent, both (b, c, h, w), on their device.
-
-    `make_guide` builds the guided model call for a schedule; `keep` is (mask, x0) in the sampler's convention,
-    1 keeps, scaled; `report(done, total)` is called before the first step and after each.
-    """
-    preset = PRESETS["exact"]
-    schedule = preset.schedule(alphas_cumprod, plan.steps, plan.eta, plan.denoise)
-    predict = Predictor(make_guide(schedule), schedule, parameterization, plus_plus=plan.guidance.plus_plus)
-    x = preset.start(schedule, x_T, latent if plan.denoise < 1 else None)
-    inpaint = preset.inpaint(*keep) if keep else None
-    states, predictions = [], []
-    report(0, len(schedule))
-    for step in ddim_steps(predict, x, schedule, noise=noise, inpaint=inpaint):
-        states.append(step.x)
-        predictions.append(step.x0)
-        report(len(states), len(schedule))
-    return Result(states[-1].cpu(), predictions[-1].cpu(), torch.cat(states).cpu(), torch.cat(predictions).cpu())
+        `index` (b,) are the places of the latents in the batch they came from: each gets the noise of its place.
+        """
+        if self.options.published_noise:
+            source: NoiseSource = SequentialNoise(torch.Generator().manual_seed(self.seed))
+            drawn = None if self.x_T is not None else source.normal(shape, "start", 0, torch.device("cpu"))
+        else:
+            places = tuple(range(shape[0])) if index is None else tuple(index)
+            source = KeyedNoise((self.seed,) * shape[0], places)
+            drawn = None if self.x_T is not None else seed_noise(self.seed, shape, index)
+        return source, drawn if self.x_T is None else fit_batch(self.x_T, shape, "x_T")
 
 
-def seed_noise(seed: int, shape: torch.Size, index: list[int] | None = None) -> Tensor:
-    """Noise of a latent's shape from a seed, on the CPU, drawn as ComfyUI draws it.
-
-    `index` (b,) are the places of the latents in the batch they came from: each gets the noise of its place.
-    """
+def seed_noise(seed: int, shape: torch.Size, index: Sequence[int] | None = None) -> Tensor:
+    """Noise of a latent's shape from a seed, on the CPU, as ComfyUI draws it; `index` as in `Plan.noise`."""
     generator = torch.Generator().manual_seed(seed)
     if index is None:
         return torch.randn(shape, generator=generator)
@@ -95,12 +144,12 @@ def seed_noise(seed: int, shape: torch.Size, index: list[int] | None = None) -> 
     return torch.cat([drawn[i] for i in index])
 
 
-def fit_batch(value: Tensor, latent: Tensor, name: str) -> Tensor:
-    """`value` repeated over the batch of `latent`; ValueError when the shapes don't fit."""
-    if value.shape[1:] != latent.shape[1:] or value.shape[0] not in (1, latent.shape[0]):
-        came, expected = "x".join(map(str, value.shape)), "x".join(map(str, latent.shape))
+def fit_batch(value: Tensor, shape: torch.Size, name: str) -> Tensor:
+    """`value` repeated over the batch of `shape`; ValueError when the shapes don't fit."""
+    if value.shape[1:] != shape[1:] or value.shape[0] not in (1, shape[0]):
+        came, expected = "x".join(map(str, value.shape)), "x".join(map(str, shape))
         raise ValueError(f"{name} has the shape {came}, expected {expected} like the latent")
-    return value.expand(latent.shape)
+    return value.expand(shape)
 
 
 def latent_mask(mask: Tensor, latent: Tensor) -> Tensor:

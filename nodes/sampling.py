@@ -2,11 +2,12 @@
 
 import torch
 
-from ..sampler import Guidance, PerStep
+from ..sampler import PerStep
 from .host import host
 from .inputs import number, seed, socket, whole
-from .plan import Plan
-from .schedules import CURVE
+from .options import OPTIONS
+from .plan import Options, Plan, Table
+from .schedules import CURVE, SCHEDULE
 
 __all__ = ["DDIMSampler"]
 
@@ -63,6 +64,8 @@ class DDIMSampler:
                     "MASK", "White (1) is painted anew, black (0) is kept: the published sampler's turned over."
                 ),
                 "x0": socket("LATENT", "What to keep under a mask; without it, the latent itself."),
+                "schedule": socket(SCHEDULE, "The table of timesteps, from DDIMSchedule."),
+                "options": socket(OPTIONS, "The rarer controls, from DDIMOptions and its kin."),
             },
         }
 
@@ -82,16 +85,20 @@ class DDIMSampler:
         x_T: dict | None = None,
         mask: torch.Tensor | None = None,
         x0: dict | None = None,
+        schedule: Table | None = None,
+        options: Options | None = None,
     ) -> tuple[dict, dict, dict, dict]:
         """Return LATENT four times: the result, its x0, and both after each step."""
         plan = Plan(
             seed=seed,
             steps=steps,
-            guidance=Guidance(cfg if guidance_schedule is None else guidance_schedule),
+            scale=cfg if guidance_schedule is None else guidance_schedule,
             eta=eta if eta_schedule is None else eta_schedule,
             denoise=denoise,
             x_T=x_T and x_T["samples"],
             mask=mask,
             x0=x0 and x0["samples"],
+            table=schedule or Table(),
+            options=options or Options(),
         )
         return host.sample(model, positive, negative, latent, plan)

@@ -1,25 +1,32 @@
-"""Values that change along a run: a guidance scale or an eta of its own for every step."""
+"""What changes along a run: values for every step, and the table of timesteps itself."""
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
-from ..sampler import Curve, Interval, PerStep
-from .inputs import choice, number
+from ..sampler import LANDINGS, PRESETS, SPACINGS, Curve, Interval, PerStep
+from .expression import compile_expression
+from .inputs import choice, number, socket, text
+from .plan import Table
 
-__all__ = ["CURVE", "DDIMGuidanceSchedule"]
+__all__ = ["CURVE", "SCHEDULE", "DDIMCurve", "DDIMGuidanceSchedule", "DDIMSchedule"]
 
 CURVE = "DDIM_CURVE"
-"""The socket type: a number, a list of one value a step, or a function of the run's progress from 0 to 1."""
+"""A socket type: a number, a list of one value a step, or a function of the run's progress from 0 to 1."""
+
+SCHEDULE = "DDIM_SCHEDULE"
+"""A socket type: a `Table`."""
 
 RESOLUTION = 64
+AS_PRESET = "as preset"
 
 
 def cosine(start: float, end: float, first: float, last: float) -> Curve:
     """From `start` until progress `first` to `end` from progress `last` on, along half a cosine wave."""
     shares = [i / RESOLUTION for i in range(RESOLUTION + 1)]
     bent = [0.5 - 0.5 * math.cos(math.pi * u) for u in shares]
-    return Curve(
-        tuple((first + (last - first) * u, start + (end - start) * v) for u, v in zip(shares, bent, strict=True))
-    )
+    points = zip(shares, bent, strict=True)
+    return Curve(tuple((first + (last - first) * u, start + (end - start) * v) for u, v in points))
 
 
 class DDIMGuidanceSchedule:
@@ -64,3 +71,118 @@ class DDIMGuidanceSchedule:
         if shape == "linear":
             return (Curve(((first, start), (last, end))),)
         return (cosine(start, end, first, last),)
+
+
+class DDIMCurve:
+    """Any curve over the run: points, a formula, or a list of values."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = (
+        "A value for every step, for guidance, eta, temperature or a threshold: points 'progress: value' joined by "
+        "lines, or a formula in u, the progress from 0 (first step) to 1 (last)."
+    )
+    FUNCTION = "make"
+    RETURN_TYPES = (CURVE,)
+    RETURN_NAMES = ("curve",)
+    OUTPUT_TOOLTIPS = ("The curve over the run.",)
+    SEARCH_ALIASES = ("schedule", "expression", "keyframes")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """The curve as text, or the values themselves."""
+        return {
+            "required": {
+                "curve": text(
+                    "0: 7.5, 0.5: 5, 1: 1",
+                    "Points like '0: 7.5, 0.5: 5, 1: 1', or a formula like '1 + 6.5 * cos(pi / 2 * u)'.",
+                )
+            },
+            "optional": {"values": socket("FLOAT", "A list with one value for each step, in place of the text.")},
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, curve: str) -> bool | str:
+        """Say what is wrong with the text before anything runs."""
+        try:
+            parse_curve(curve)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    def make(self, curve: str, values: float | Sequence[float] | None = None) -> tuple[PerStep]:
+        """Return the curve."""
+        return (parse_curve(curve) if values is None else values,)
+
+
+def parse_curve(written: str) -> PerStep:
+    """A curve from 'u: value' points, or a formula in u; ValueError with what is wrong."""
+    if ":" not in written:
+        return compile_expression(written, "u")
+    points = []
+    for pair in written.replace("\n", ",").split(","):
+        if pair.strip():
+            u, _, value = pair.partition(":")
+            try:
+                points.append((float(u), float(value)))
+            except ValueError:
+                raise ValueError(f"curve point {pair.strip()!r}, expected 'progress: value' with two numbers") from None
+    return Curve(tuple(points))
+
+
+class DDIMSchedule:
+    """The table of timesteps."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = (
+        "Which timesteps the run goes through, and where it ends. 'exact' takes exactly the steps asked for and ends "
+        "clean; the other presets repeat others' samplers, for comparison."
+    )
+    FUNCTION = "make"
+    RETURN_TYPES = (SCHEDULE,)
+    RETURN_NAMES = ("schedule",)
+    OUTPUT_TOOLTIPS = ("For the sampler's schedule input.",)
+    SEARCH_ALIASES = ("scheduler", "spacing", "timesteps", "trailing", "karras")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """A preset, and what to change of it."""
+        return {
+            "required": {
+                "preset": choice(
+                    list(PRESETS), "Whose DDIM to repeat; exact is the best, the others are for comparing."
+                ),
+                "spacing": choice([AS_PRESET, *SPACINGS], "How the timesteps are spread."),
+                "landing": choice(
+                    [AS_PRESET, *LANDINGS],
+                    "clean: the last step ends without noise. first: at the first training step's noise, as published.",
+                ),
+                "timesteps": text(
+                    "", "The table itself, like '951, 701, 401, 101': it takes the place of steps and spacing.", False
+                ),
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, timesteps: str) -> bool | str:
+        """Say what is wrong with the list before anything runs."""
+        try:
+            parse_timesteps(timesteps)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    def make(self, preset: str, spacing: str, landing: str, timesteps: str) -> tuple[Table]:
+        """Return DDIM_SCHEDULE."""
+        spacing_, landing_ = (None if value == AS_PRESET else value for value in (spacing, landing))
+        return (Table(preset, spacing_, landing_, parse_timesteps(timesteps)),)
+
+
+def parse_timesteps(written: str) -> tuple[int, ...]:
+    """Whole numbers separated by commas or spaces; ValueError unless they fall strictly."""
+    try:
+        table = tuple(int(word) for word in written.replace(",", " ").split())
+    except ValueError:
+        raise ValueError(f"timesteps {written!r}, expected whole numbers like '951, 701, 401, 101'") from None
+    if any(later >= earlier for earlier, later in pairwise(table)):
+        raise ValueError(f"timesteps {written!r}, expected each smaller than the one before")
+    return table

@@ -14,7 +14,8 @@ from comfyui_ddim.nodes.plan import latent_mask, seed_noise
 from PIL import Image
 
 ALL = {**NODE_CLASS_MAPPINGS, **STAND_IN_CLASS_MAPPINGS}
-SOCKETS = {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "DDIM_CURVE"}
+SOCKETS = {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK"}
+SOCKETS |= {"DDIM_CURVE", "DDIM_SCHEDULE", "DDIM_OPTIONS"}
 
 # Once published, a key, an input's name and an output's place never change: saved workflows name them. Add, don't edit.
 PUBLISHED = {
@@ -22,10 +23,25 @@ PUBLISHED = {
     "DDIMConditioning": (["clip", "positive", "negative"], ["CONDITIONING", "CONDITIONING"]),
     "DDIMEmptyLatent": (["width", "height", "batch_size"], ["LATENT"]),
     "DDIMSampler": (
-        "model positive negative latent seed steps cfg eta denoise guidance_schedule eta_schedule x_T mask x0".split(),
+        "model positive negative latent seed steps cfg eta denoise guidance_schedule eta_schedule x_T mask x0 "
+        "schedule options".split(),
         ["LATENT", "LATENT", "LATENT", "LATENT"],
     ),
     "DDIMGuidanceSchedule": (["shape", "start", "end", "first", "last"], ["DDIM_CURVE"]),
+    "DDIMCurve": (["curve", "values"], ["DDIM_CURVE"]),
+    "DDIMSchedule": (["preset", "spacing", "landing", "timesteps"], ["DDIM_SCHEDULE"]),
+    "DDIMOptions": (
+        "temperature noise_dropout quantize_x0 log_every_t repaint_jump_length repaint_repeats noise "
+        "temperature_schedule options".split(),
+        ["DDIM_OPTIONS"],
+    ),
+    "DDIMThreshold": (["percentile", "floor", "per_channel", "percentile_schedule", "options"], ["DDIM_OPTIONS"]),
+    "DDIMRescale": (["rescale", "cfg_plus_plus", "options"], ["DDIM_OPTIONS"]),
+    "DDIMNoise": (["latent", "seed", "variation_seed", "strength", "frames", "x_T_from", "x_T_to"], ["LATENT"]),
+    "DDIMInvert": (
+        "model positive negative latent steps cfg mode iterations tolerance damping schedule options".split(),
+        ["LATENT", "DDIM_OPTIONS", "FLOAT"],
+    ),
     "DDIMMask": (
         ["shape", "width", "height", "left", "top", "right", "bottom", "feather", "invert", "mask"],
         ["MASK"],
@@ -76,6 +92,8 @@ def test_a_node_says_what_it_is(name):
         assert options["tooltip"].endswith("."), label
         if isinstance(kind, list):
             assert not kind or options.get("default", kind[0]) in kind
+        elif options.get("forceInput"):
+            assert "default" not in options
         elif kind in ("INT", "FLOAT"):
             assert options["min"] <= options["default"] <= options["max"]
         elif kind not in ("STRING", "BOOLEAN"):
@@ -158,6 +176,73 @@ def test_guidance_schedules_go_where_they_say(shape):
     assert (value(0.0), value(1.0)) == pytest.approx(outside)
     quarter = {"constant": 8.0, "linear": 6.5, "cosine": 8 - 6 * (0.5 - 0.5 * np.cos(np.pi / 4)), "interval": 8.0}
     assert value(0.375) == pytest.approx(quarter[shape], abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("written", "at", "value"),
+    [
+        ("0: 7.5, 0.5: 5, 1: 1", 0.25, 6.25),
+        ("0:2\n1:4", 0.5, 3.0),
+        ("1 + 6 * u ** 2", 0.5, 2.5),
+        ("max(1, 7 * cos(pi * u))", 1.0, 1.0),
+        ("-u + 2e0", 0.25, 1.75),
+        ("3", 0.7, 3.0),
+    ],
+)
+def test_curves_are_read_from_points_and_formulas(written, at, value):
+    assert NODE_CLASS_MAPPINGS["DDIMCurve"].VALIDATE_INPUTS(written) is True
+    assert NODE_CLASS_MAPPINGS["DDIMCurve"]().make(written)[0](at) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("", "1 +", "__import__('os')", "u.real", "v + 1", "lambda: 1", "[u]", "u if u else 1", "'a' * 9", "1j"),
+        *("0: a", "0.5: 1, 0: 2", "2: 1", "(" * 300 + "u" + ")" * 300, "cos(u, x=1)"),
+    ],
+)
+def test_what_is_no_curve_is_said_before_anything_runs(written):
+    said = NODE_CLASS_MAPPINGS["DDIMCurve"].VALIDATE_INPUTS(written)
+    assert isinstance(said, str) and "expected" in said
+
+
+def test_a_formula_without_a_value_says_where():
+    (curve,) = NODE_CLASS_MAPPINGS["DDIMCurve"]().make("1 / (1 - u)")
+    with pytest.raises(ValueError, match=r"no value at u = 1"):
+        curve(1.0)
+    (huge,) = NODE_CLASS_MAPPINGS["DDIMCurve"]().make("9 ** 9 ** 9 ** 9")
+    with pytest.raises(ValueError, match="no value"):
+        huge(0.5)
+
+
+def test_explicit_timesteps_are_checked_before_anything_runs():
+    node = NODE_CLASS_MAPPINGS["DDIMSchedule"]
+    assert node.VALIDATE_INPUTS("951, 701 401,101") is True and node.VALIDATE_INPUTS("") is True
+    assert "whole numbers" in node.VALIDATE_INPUTS("951, x")
+    assert "smaller than the one before" in node.VALIDATE_INPUTS("1, 951")
+    (table,) = node().make("published", "as preset", "clean", "900, 5")
+    assert table.timesteps == (900, 5) and table.rules.landing == "clean" and table.rules.spacing == "published"
+
+
+def test_options_chain():
+    (first,) = NODE_CLASS_MAPPINGS["DDIMThreshold"]().make(0.9, 2.0, False)
+    (second,) = NODE_CLASS_MAPPINGS["DDIMRescale"]().make(0.3, False, options=first)
+    (third,) = NODE_CLASS_MAPPINGS["DDIMOptions"]().make(1.0, 0.0, False, 5, 10, 1, "published", options=second)
+    assert third.threshold.percentile == 0.9 and third.rescale == 0.3 and third.log_every == 5
+    assert third.published_noise and first.rescale == 0.0  # the one before is left as it was
+
+
+def test_noise_turns_from_one_seed_to_the_other():
+    node, latent = NODE_CLASS_MAPPINGS["DDIMNoise"](), {"samples": torch.zeros(1, 4, 8, 8)}
+    a, b = seed_noise(1, (1, 4, 8, 8)), seed_noise(2, (1, 4, 8, 8))
+    (strip_,) = node.make(latent, 1, 2, 1.0, 3)
+    assert torch.allclose(strip_["samples"][[0]], a) and torch.allclose(strip_["samples"][[2]], b, atol=1e-6)
+    middle = strip_["samples"][1]
+    assert middle.std().item() == pytest.approx(1, abs=0.12)  # a mean of the two would have 0.71
+    (part,) = node.make(latent, 1, 2, 0.5, 1)
+    assert torch.allclose(part["samples"][0], middle)
+    (own,) = node.make(latent, 1, 2, 0.0, 1, x_T_from={"samples": b})
+    assert torch.equal(own["samples"], b)
 
 
 @pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/passwd", "", " ", ".", "x\0y"])

@@ -1,0 +1,83 @@
+"""From a picture back to the noise that it comes from."""
+
+from dataclasses import replace
+
+import torch
+
+from ..sampler import FixedPoint
+from .host import host
+from .inputs import choice, number, socket, whole
+from .options import OPTIONS
+from .plan import Options, Plan, Table
+from .schedules import SCHEDULE
+
+__all__ = ["DDIMInvert"]
+
+
+class DDIMInvert:
+    """DDIM inversion: the sampler run backwards."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = (
+        "Finds the noise that DDIM would turn into a given picture: sample from it again with another prompt to edit "
+        "the picture. Use the same steps and schedule in the sampler, and eta 0."
+    )
+    FUNCTION = "invert"
+    RETURN_TYPES = ("LATENT", OPTIONS, "FLOAT")
+    RETURN_NAMES = ("x_T", "options", "residual")
+    OUTPUT_TOOLTIPS = (
+        "The noise, for the sampler's x_T input.",
+        "Options that make the way back exact, in mode 'exact'.",
+        "The largest error of any step; of the plain mode, how far each step is off.",
+    )
+    SEARCH_ALIASES = ("encode", "unsampler", "noise inversion", "ddim encode")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """A picture's latent, and how exactly to go back."""
+        return {
+            "required": {
+                "model": socket("MODEL", "The model that will sample from the noise."),
+                "positive": socket("CONDITIONING", "A prompt that describes the picture; or an empty one."),
+                "negative": socket("CONDITIONING", "A negative prompt; without effect at cfg 1."),
+                "latent": socket("LATENT", "The picture's latent."),
+                "steps": whole(50, 1, 1000, "Steps to take; take as many in the sampler."),
+                "cfg": number(1.0, 0, 100, 0.1, "Guidance scale on the way back; 1 (off) is the most stable."),
+                "mode": choice(
+                    ["plain", "fixed point", "exact"],
+                    "plain: one model call a step. fixed point: several, until a step fits. exact: also remembers the "
+                    "errors left, for the sampler to undo.",
+                    "fixed point",
+                ),
+                "iterations": whole(5, 1, 100, "fixed point, exact: at most this many model calls a step."),
+                "tolerance": number(1e-4, 0, 1, 1e-5, "fixed point: a step whose error is at most this is done."),
+                "damping": number(1.0, 0.05, 1, 0.05, "Share of each correction that is made; less is steadier."),
+            },
+            "optional": {
+                "schedule": socket(SCHEDULE, "The table of timesteps; give the sampler the same."),
+                "options": socket(OPTIONS, "Options from another node, to go on from."),
+            },
+        }
+
+    def invert(
+        self,
+        model,
+        positive: list,
+        negative: list,
+        latent: dict,
+        steps: int,
+        cfg: float,
+        mode: str,
+        iterations: int,
+        tolerance: float,
+        damping: float,
+        schedule: Table | None = None,
+        options: Options | None = None,
+    ) -> tuple[dict, Options, float]:
+        """Return LATENT of noise, DDIM_OPTIONS and the largest residual."""
+        plan = Plan(seed=0, steps=steps, scale=cfg, table=schedule or Table())
+        count = 1 if mode == "plain" else iterations
+        solve = FixedPoint(count, 0.0 if mode == "exact" else tolerance, damping, measure=mode == "exact")
+        result = host.invert(model, positive, negative, latent, plan, solve)
+        x_T: torch.Tensor = result.x_T
+        return {"samples": x_T}, replace(options or Options(), replay=result.replay), max(result.residuals)

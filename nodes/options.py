@@ -1,0 +1,155 @@
+"""The rarer controls of a run, from small nodes that can be wired one behind the other."""
+
+from dataclasses import replace
+
+from ..sampler import PerStep, Threshold
+from .inputs import choice, number, socket, toggle, whole
+from .plan import Options
+from .schedules import CURVE
+
+__all__ = ["OPTIONS", "DDIMOptions", "DDIMRescale", "DDIMThreshold"]
+
+OPTIONS = "DDIM_OPTIONS"
+"""The socket type: an `Options`."""
+
+BEFORE = socket(OPTIONS, "Options from another node, to go on from.")
+
+
+class DDIMOptions:
+    """Noise, RePaint, and what is kept of the run."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = "The rarer controls of the DDIM sampler. Each is preset to what changes nothing."
+    FUNCTION = "make"
+    RETURN_TYPES = (OPTIONS,)
+    RETURN_NAMES = ("options",)
+    OUTPUT_TOOLTIPS = ("For the sampler's options input.",)
+    SEARCH_ALIASES = ("temperature", "noise_dropout", "repaint", "log_every_t")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Each control at the value that changes nothing."""
+        return {
+            "required": {
+                "temperature": number(
+                    1.0, 0, 4, 0.01, "Factor on the fresh noise of each step; has no effect at eta 0."
+                ),
+                "noise_dropout": number(
+                    0.0, 0, 0.99, 0.01, "Share of the fresh noise that is dropped; the rest grows."
+                ),
+                "quantize_x0": toggle(
+                    False, "Snap predictions to the codebook; for models with a VQ first stage only."
+                ),
+                "log_every_t": whole(1, 1, 1000, "Keep every so many steps for the steps outputs, and the last."),
+                "repaint_jump_length": whole(10, 1, 1000, "RePaint: how many steps a jump back goes."),
+                "repaint_repeats": whole(1, 1, 100, "RePaint: how often each stretch is run; 1 is off."),
+                "noise": choice(
+                    ["per sample", "published"],
+                    "per sample: the same picture alone or in a batch. published: drawn in the published order.",
+                ),
+            },
+            "optional": {
+                "temperature_schedule": socket(
+                    f"{CURVE},FLOAT", "A temperature for every step, in its place."
+                ),
+                "options": BEFORE,
+            },
+        }
+
+    def make(
+        self,
+        temperature: float,
+        noise_dropout: float,
+        quantize_x0: bool,
+        log_every_t: int,
+        repaint_jump_length: int,
+        repaint_repeats: int,
+        noise: str,
+        temperature_schedule: PerStep | None = None,
+        options: Options | None = None,
+    ) -> tuple[Options]:
+        """Return DDIM_OPTIONS."""
+        changed = replace(
+            options or Options(),
+            temperature=temperature if temperature_schedule is None else temperature_schedule,
+            dropout=noise_dropout,
+            quantize=quantize_x0,
+            log_every=log_every_t,
+            jump_length=repaint_jump_length,
+            repeats=repaint_repeats,
+            published_noise=noise == "published",
+        )
+        return (changed,)
+
+
+class DDIMThreshold:
+    """Dynamic thresholding of the x0 predictions."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = (
+        "Tames over-bright pictures at high guidance: predictions past a percentile are clipped and the "
+        "rest scaled (Imagen's dynamic thresholding)."
+    )
+    FUNCTION = "make"
+    RETURN_TYPES = (OPTIONS,)
+    RETURN_NAMES = ("options",)
+    OUTPUT_TOOLTIPS = ("For the sampler's options input.",)
+    SEARCH_ALIASES = ("dynamic thresholding", "imagen")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """The percentile and what it applies to."""
+        return {
+            "required": {
+                "percentile": number(0.995, 0.5, 1, 0.001, "Share of values that stay below the threshold."),
+                "floor": number(
+                    3.0, 0.1, 100, 0.1, "The threshold is at least this; 1 suits pixels, 3 or more latents."
+                ),
+                "per_channel": toggle(True, "A threshold for each channel, which suits latents; off is one for all."),
+            },
+            "optional": {
+                "percentile_schedule": socket(f"{CURVE},FLOAT", "A percentile for every step, in place of the number."),
+                "options": BEFORE,
+            },
+        }
+
+    def make(
+        self,
+        percentile: float,
+        floor: float,
+        per_channel: bool,
+        percentile_schedule: PerStep | None = None,
+        options: Options | None = None,
+    ) -> tuple[Options]:
+        """Return DDIM_OPTIONS."""
+        value = percentile if percentile_schedule is None else percentile_schedule
+        return (replace(options or Options(), threshold=Threshold(value, floor, per_channel)),)
+
+
+class DDIMRescale:
+    """Variants of guidance."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = "Guidance that keeps contrast in check: rescaled to the prompt's own spread, or CFG++."
+    FUNCTION = "make"
+    RETURN_TYPES = (OPTIONS,)
+    RETURN_NAMES = ("options",)
+    OUTPUT_TOOLTIPS = ("For the sampler's options input.",)
+    SEARCH_ALIASES = ("rescale cfg", "cfg++")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """How much, and which."""
+        return {
+            "required": {
+                "rescale": number(0.7, 0, 1, 0.01, "How much of the prompt's own spread to give back; 0 is off."),
+                "cfg_plus_plus": toggle(
+                    False, "CFG++: the sampler's cfg is then 0 to 1, about a twelfth of the usual."
+                ),
+            },
+            "optional": {"options": BEFORE},
+        }
+
+    def make(self, rescale: float, cfg_plus_plus: bool, options: Options | None = None) -> tuple[Options]:
+        """Return DDIM_OPTIONS."""
+        return (replace(options or Options(), rescale=rescale, plus_plus=cfg_plus_plus),)
