@@ -328,6 +328,8 @@ class DDIMSampler:
         """
         run = self._schedule(use_original_steps)
         run = run.last(min(t_start, len(run)))
+        if replay is not None and len(replay.seen) != len(run):
+            raise ValueError(f"the replay saw {len(replay.seen)} steps, expected the {len(run)} that decode runs")
         predict = self._predictor(run, x_latent, cond, unconditional_conditioning, unconditional_guidance_scale)
         x = x_latent
         after = None if replay is None else replay.correct

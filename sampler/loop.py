@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -111,7 +111,7 @@ def ddim_steps(
     _check_run(x, order, schedule, noise, any(scales), inpaint)
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     if inpaint is not None:
-        inpaint = _in_dtype(inpaint, x)
+        inpaint = replace(inpaint, mask=inpaint.mask.to(x), x0=inpaint.x0.to(x))
     timesteps, direction = schedule.timesteps.tolist(), schedule.direction.tolist()
     signal = schedule.signal.tolist()
     always = noise is not None and noise.sequential
@@ -125,20 +125,14 @@ def ddim_steps(
             x = _renoise(x, schedule, level, i, noise.normal(x.shape, "jump", key, x.device))
         level, seen = i + 1, x
         if inpaint is not None and (place > 0 or inpaint.first):
-            at = 0 if inpaint.fixed_noise else key
-            # A source in published order draws for x0 as given, which may be one sample for the whole batch.
-            z = noise.normal(inpaint.x0.shape if always else x.shape, "mask", at, x.device)
-            seen = inpaint.blend(schedule.noised(inpaint.x0, z, i), x)
+            seen = inpaint.blend(schedule.noised(inpaint.x0, _mask_noise(inpaint, noise, x, key), i), x)
         x0, eps = predict(seen, i)
         if inpaint is not None and inpaint.project:
             x0 = inpaint.blend(inpaint.x0, x0)
             eps = (x - signal[i] * x0) / float(schedule.noise[i])
         x = (signal[i + 1] * x0).add_(eps, alpha=direction[i])
         if scales[i] or always:
-            z = noise.normal(x.shape, "step", key, x.device)
-            if dropout:
-                z = z * noise.keep(x.shape, 1 - dropout, key, x.device) / (1 - dropout)
-            x.add_(z, alpha=scales[i])
+            x.add_(_fresh_noise(noise, x, key, dropout), alpha=scales[i])
         if after is not None:
             x = after(x, i)
         watch.add(i, x)
@@ -181,10 +175,16 @@ def _check_run(
         inpaint.check(x)
 
 
-def _in_dtype(inpaint: Inpaint, x: torch.Tensor) -> Inpaint:
-    return Inpaint(
-        inpaint.mask.to(x), inpaint.x0.to(x), inpaint.first, inpaint.last, inpaint.fixed_noise, inpaint.project
-    )
+def _fresh_noise(noise: NoiseSource, x: torch.Tensor, key: int, dropout: float) -> torch.Tensor:
+    """Eq. 12's z; with dropout the entries that stay grow, as in torch's dropout."""
+    z = noise.normal(x.shape, "step", key, x.device)
+    return z * noise.keep(x.shape, 1 - dropout, key, x.device) / (1 - dropout) if dropout else z
+
+
+def _mask_noise(inpaint: Inpaint, noise: NoiseSource, x: torch.Tensor, key: int) -> torch.Tensor:
+    """The noise of the kept x0. In published order it is drawn for x0 as given, maybe one for the whole batch."""
+    shape = inpaint.x0.shape if noise.sequential else x.shape
+    return noise.normal(shape, "mask", 0 if inpaint.fixed_noise else key, x.device)
 
 
 def _renoise(x: torch.Tensor, schedule: Schedule, level: int, back_to: int, z: torch.Tensor) -> torch.Tensor:

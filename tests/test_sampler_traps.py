@@ -7,8 +7,10 @@ import pytest
 import torch
 from comfyui_ddim.sampler import (
     PRESETS,
+    FixedPoint,
     Guidance,
     KeyedNoise,
+    Replay,
     Threshold,
     ddim_steps,
     make_predictor,
@@ -141,6 +143,19 @@ def test_encode_asks_at_the_right_timesteps(parameterization, cond):
     assert [t for _, t, _ in model.calls] == list(range(1, 1000, 20))
     assert out["intermediate_steps"] == list(range(50))
     assert (sampler.decode(x, c, 50, **guided) - x0).pow(2).mean().sqrt() < 0.02
+
+
+def test_encode_solved_and_replayed():
+    sampler, x0 = Published(Model()), 0.3 + 0.8 * X_T
+    sampler.make_schedule(50, verbose=False)
+    x, out = sampler.encode(x0, None, 40, solve=FixedPoint(5))
+    assert (sampler.decode(x, None, 40) - x0).pow(2).mean().sqrt() < 1e-6
+    assert out["calls"] == 200 and len(out["residuals"]) == 40 and max(r.max() for r in out["residuals"]) < 1e-5
+    replay = Replay()
+    x, out = sampler.encode(x0, None, 40, replay=replay)
+    assert torch.equal(sampler.decode(x, None, 40, replay=replay), x0) and out["calls"] == 80
+    with pytest.raises(ValueError, match="the replay saw 40 steps, expected the 30"):
+        sampler.decode(x, None, 30, replay=replay)
 
 
 def test_stochastic_encode_and_decode_are_one_index_apart(caplog):
