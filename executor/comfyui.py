@@ -43,6 +43,7 @@ def load_comfyui(
         folders = importlib.import_module("folder_paths")
         _set_folders(folders, folder, context, models_dir)
         nodes = importlib.import_module("nodes")
+        importlib.import_module("comfy.utils").set_progress_bar_enabled(False)  # we show our own
         _pretend_server()
         _run_prestartup_scripts(folders)
         asyncio.run(nodes.init_extra_nodes(init_custom_nodes=True, init_api_nodes=False))
