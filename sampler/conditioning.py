@@ -3,8 +3,6 @@
 Lists and dicts nest, and entries may be None: ControlNet's guess mode leaves out the uncond half's c_concat.
 """
 
-from collections.abc import Iterator
-
 import torch
 
 Conditioning = torch.Tensor | list | dict | None
@@ -12,15 +10,6 @@ Conditioning = torch.Tensor | list | dict | None
 
 class Misfit(ValueError):
     """Two conditionings can't share one call."""
-
-
-def tensors(cond: Conditioning) -> Iterator[torch.Tensor]:
-    """Every tensor in `cond`."""
-    if isinstance(cond, torch.Tensor):
-        yield cond
-    elif isinstance(cond, list | tuple | dict):
-        for entry in cond.values() if isinstance(cond, dict) else cond:
-            yield from tensors(entry)
 
 
 def fit(cond: Conditioning, batch: int, name: str) -> Conditioning:

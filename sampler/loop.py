@@ -130,7 +130,7 @@ def ddim_steps(
         if inpaint is not None and inpaint.project:
             x0 = inpaint.blend(inpaint.x0, x0)
             eps = (x - signal[i] * x0) / float(schedule.noise[i])
-        x = (signal[i + 1] * x0).add_(eps, alpha=direction[i])
+        x = (x0 * signal[i + 1]).add_(eps, alpha=direction[i])
         if scales[i] or always:
             x.add_(_fresh_noise(noise, x, key, dropout), alpha=scales[i])
         if after is not None:

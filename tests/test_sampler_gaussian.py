@@ -119,11 +119,11 @@ def test_flow_at_eta_0_is_eulers_method():
 
 
 def test_flow_with_eta_keeps_the_distribution():
-    schedule = make_flow_schedule(200, eta=1.0)
-    x = torch.randn(1, 200_000, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    z = torch.randn(200, 1, 200_000, generator=torch.Generator().manual_seed(4))
+    schedule = make_flow_schedule(100, eta=1.0)
+    x = torch.randn(1, 50_000, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    z = torch.randn(100, 1, 50_000, generator=torch.Generator().manual_seed(4))
     end = run(schedule, x, "flow", noise=Given(z))[-1].x
-    assert end.mean().item() == pytest.approx(MEAN, abs=0.02) and end.var().item() == pytest.approx(VAR, abs=0.03)
+    assert end.mean().item() == pytest.approx(MEAN, abs=0.02) and end.var().item() == pytest.approx(VAR, abs=0.05)
 
 
 def test_zero_terminal_snr_starts_from_nothing():

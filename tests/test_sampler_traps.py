@@ -43,7 +43,8 @@ class Model:
         mean = self.mean + (0 if c is None else c.double().view(view))
         off = (x.double() - a.sqrt() * mean) / (self.std**2 * a + 1 - a)
         x0, eps = mean + self.std**2 * a.sqrt() * off, (1 - a).sqrt() * off
-        return (eps if self.parameterization == "eps" else a.sqrt() * eps - (1 - a).sqrt() * x0).to(x.dtype)
+        v = a.sqrt() * eps - (1 - a).sqrt() * x0
+        return {"eps": eps, "x0": x0, "v": v}[self.parameterization].to(x.dtype)
 
     def quantize(self, x):
         self.quantized += 1
@@ -259,6 +260,13 @@ def test_scale_0_makes_no_cond_pass():
     drop_in(5, model, unconditional_guidance_scale=0.0, conditioning=torch.ones(2),
             unconditional_conditioning=torch.zeros(2))  # fmt: skip
     assert [batch for batch, _, _ in model.calls] == [2] * 5
+
+
+@pytest.mark.parametrize("parameterization", ["v", "x0"])
+def test_what_the_model_predicts_is_respected(parameterization):
+    """The published code takes an x0-model's output for eps, and before SD2 a v-model's too."""
+    other, _ = drop_in(model=Model(parameterization), eta=0.5)
+    torch.testing.assert_close(other, drop_in(eta=0.5)[0], rtol=0, atol=1e-5)
 
 
 def test_score_correction_for_v_without_kwargs():
