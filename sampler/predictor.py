@@ -83,11 +83,9 @@ class ModelGuide:
     def __call__(self, x: torch.Tensor, t: torch.Tensor, i: int) -> Guided:
         """The guided output at step `i`."""
         scale, phi = self.scales[i], self.guidance.rescale
-        if self.guidance.plus_plus and scale == 0:
+        if scale == 0:
             uncond = self._apply(x, t, self.uncond)
             return Guided(uncond, uncond)
-        if scale == 0:
-            return Guided(self._apply(x, t, self.uncond))
         if scale == 1 and not self.guidance.plus_plus:
             return Guided(self._apply(x, t, self.cond))
         cond, uncond = self._both(x, t)
