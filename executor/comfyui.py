@@ -36,8 +36,7 @@ def load_comfyui(
     folder = folder.resolve()
     if not (folder / "nodes.py").is_file() or not (folder / "comfy" / "model_management.py").is_file():
         raise WorkflowError(f"{folder}: not a ComfyUI checkout, it has no nodes.py and comfy/model_management.py")
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]  # before any other `nodes`
     try:
         _choose_device(context.device)
         folders = importlib.import_module("folder_paths")
