@@ -54,13 +54,16 @@ class Inside(comfy.samplers.Sampler):
         """
         raise NotImplementedError
 
-    def prepare(self, model_sampling) -> Schedule:
-        """Settle the table for a model, and return its schedule; ValueError if they don't fit."""
-        if isinstance(model_sampling, comfy.model_sampling.CONST):
+    def prepare(self, model_sampling) -> Tensor:
+        """Settle the table for a model; returns ComfyUI's sigmas (S + 1,), and raises ValueError on a misfit."""
+        flow = isinstance(model_sampling, comfy.model_sampling.CONST)
+        if flow:
             table = self.plan.table
-            flow = FlowTable(table.preset, table.spacing, table.landing, table.timesteps, model_sampling)
-            self.plan = replace(self.plan, table=flow)
-        return self.plan.table.schedule(alpha_bar(model_sampling), self.plan.steps, self.plan.eta, self.plan.denoise)
+            own = FlowTable(table.preset, table.spacing, table.landing, table.timesteps, model_sampling)
+            self.plan = replace(self.plan, table=own)
+        plan = self.plan
+        schedule = plan.table.schedule(alpha_bar(model_sampling), plan.steps, plan.eta, plan.denoise)
+        return torch.from_numpy(schedule.noise / (1 if flow else schedule.signal)).float()
 
     def sample(
         self,
@@ -151,18 +154,16 @@ def run_inside(model, positive: list, negative: list, latent: dict, sampler: Ins
     mask = plan.mask if plan.mask is not None else latent.get("noise_mask")
     if mask is None and plan.x0 is not None:
         raise ValueError("x0 is given without a mask, expected a mask that says where to keep it")
-    schedule = sampler.prepare(model.get_model_object("model_sampling"))
-    flow = isinstance(plan.table, FlowTable)
-    levels = schedule.noise if flow else schedule.noise / schedule.signal
+    sigmas = sampler.prepare(model.get_model_object("model_sampling"))
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
     x = guider.sample(
         plan.noise(samples.shape, latent.get("batch_index"))[1],
         samples,
         sampler,
-        torch.from_numpy(levels).float(),
+        sigmas,
         denoise_mask=mask,
-        callback=latent_preview.prepare_callback(model, len(schedule)),
+        callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=plan.seed,
     )
