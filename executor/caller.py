@@ -35,7 +35,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class HiddenValues:
-    """Where hidden inputs come from; without a graph, as when a class is asked, PROMPT is empty."""
+    """Where hidden inputs come from; without a graph (when a class is asked about constants) PROMPT is empty."""
 
     graph: Graph | None = None
     extra_data: Mapping[str, Any] = field(default_factory=dict)
@@ -96,6 +96,16 @@ def gather(
     return Arguments(columns, frozenset(missing))
 
 
+@dataclass(frozen=True)
+class Method:
+    """A method of a node to call: `target` is the node's object, or its class for questions to the class."""
+
+    node_class: NodeClass
+    target: Any
+    node_id: str
+    name: str
+
+
 class Caller:
     """Calls node methods for one run.
 
@@ -107,47 +117,46 @@ class Caller:
         self._calling = calling
         self._before_call = before_call
 
-    async def ask(
-        self, node_class: NodeClass, target: Any, node_id: str, method: str, arguments: Arguments
-    ) -> list[Any]:
+    async def ask(self, method: Method, arguments: Arguments) -> list[Any]:
         """Call one of a class's optional methods (IS_CHANGED and the like); a list of results, one per item."""
-        return await results_of(await self.call(node_class, target, node_id, method, arguments))
+        return await results_of(await self.call(method, arguments))
 
     async def call(
-        self,
-        node_class: NodeClass,
-        target: Any,
-        node_id: str,
-        method: str,
-        arguments: Arguments,
-        on_block: Callable[[Any], Any] | None = None,
+        self, method: Method, arguments: Arguments, on_block: Callable[[Any], Any] | None = None
     ) -> list[Any]:
-        """Call `target.method` once per item; the results, where unfinished coroutines stand as tasks.
+        """Call the method once per item; the results, where unfinished coroutines stand as tasks.
 
-        Items that hold a blocker are not called: their result is `on_block(blocker)`.
+        Items that hold a blocker are not called: their result is `on_block(blocker)`. Only a node's own method is
+        called with `on_block`.
         """
-        columns = arguments.columns
-        blockers = node_class.host.blockers
-        results = []
-        for index, values in enumerate(_rows(columns, node_class.takes_lists)):
-            blocker = _first_blocker(values, blockers, node_class.takes_lists)
-            if blocker is not None:
-                results.append(on_block(blocker) if on_block is not None else blocker)
-                continue
-            if on_block is not None:  # the real call, not a question to the class
-                self._before_call(node_id, index)
-            if node_class.is_newer:
-                function, values = node_class.host.bind(
-                    target, method, arguments.newer_data, arguments.hidden, values
-                )
-            else:
-                function = getattr(target, method)
-            if inspect.iscoroutinefunction(function):
-                results.append(await self._start(function, node_id, index, values))
-            else:
-                with self._calling(node_id, index):
-                    results.append(function(**values))
+        takes_lists, blockers = method.node_class.takes_lists, method.node_class.host.blockers
+        results: list[Any] = []
+        try:
+            for index, values in enumerate(_rows(arguments.columns, takes_lists)):
+                blocker = _first_blocker(values, blockers, takes_lists)
+                if blocker is not None:
+                    results.append(on_block(blocker) if on_block is not None else blocker)
+                    continue
+                if on_block is not None:
+                    self._before_call(method.node_id, index)
+                results.append(await self._call_once(method, arguments, index, values))
+        except BaseException:
+            for task in results:
+                if isinstance(task, asyncio.Task):
+                    task.cancel()
+            raise
         return results
+
+    async def _call_once(self, method: Method, arguments: Arguments, index: int, values: dict[str, Any]) -> Any:
+        if method.node_class.is_newer:
+            bind = method.node_class.host.bind
+            function, values = bind(method.target, method.name, arguments.newer_data, arguments.hidden, values)
+        else:
+            function = getattr(method.target, method.name)
+        if inspect.iscoroutinefunction(function):
+            return await self._start(function, method.node_id, index, values)
+        with self._calling(method.node_id, index):
+            return function(**values)
 
     async def _start(
         self, function: Callable[..., Any], node_id: str, index: int, values: dict[str, Any]

@@ -32,11 +32,19 @@ class Emit(Protocol):
         """Send it."""
 
 
+class ListenerError(BaseException):
+    """`on_event` raised (its cause). No `Exception`, so that no node takes it for a failure of its own."""
+
+
 def emitter(on_event: OnEvent | None, prompt_id: str) -> Emit:
     """The function by which a run sends its events to `on_event`, if there is one."""
 
     def emit(name: str, /, **data: Any) -> None:
-        if on_event is not None:
+        if on_event is None:
+            return
+        try:
             on_event(name, {**data, "prompt_id": prompt_id, "timestamp": int(time.time() * 1000)})
+        except Exception as error:
+            raise ListenerError from error
 
     return emit

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import dataclasses
+import functools
 import threading
 import uuid
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
@@ -13,19 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from .cache import make_cache
+from .account import Account
 from .caller import Caller, HiddenValues
 from .context import Context, Interrupted, current, using
 from .errors import WorkflowError
-from .events import OnEvent, emitter
+from .events import ListenerError, OnEvent, emitter
 from .faults import Fault
 from .graph import Graph
 from .host import Host, host_of_this_process
-from .instances import Instances
+from .memory import Memory
 from .node_class import NodeClasses
 from .run import Run
-from .signature import SignatureTable
 from .validation import Prompt, Verdict, validate
+from .wiring import Wiring
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,9 @@ class Executor:
         newer_errors: bool = False,
     ):
         self.node_classes = node_classes
-        self._cache = make_cache(cache, cache_size)
-        self._keeps_instances = cache != "none"
+        self._memory = Memory(cache, cache_size)
         self._context = context
         self._newer_errors = newer_errors
-        self._table = SignatureTable()
-        self._table_size = 1000
-        self._instances = Instances()
         self._stop = threading.Event()
         self._host: Host = Host()
 
@@ -99,7 +96,8 @@ class Executor:
         """Validate a prompt, run its output nodes (only those in `targets`, if given) and what they need.
 
         `extra_data["extra_pnginfo"]` reaches nodes by their hidden input EXTRA_PNGINFO. `on_event(name, data)`
-        is called as the run goes on (see `events`). Failures of nodes are in the result, not raised.
+        is called as the run goes on (see `events`). Failures of nodes are in the result, not raised; what
+        `on_event` raises ends the run and is raised.
         """
         return _in_event_loop(self.run_async(prompt, targets, extra_data, on_event, prompt_id))
 
@@ -123,11 +121,12 @@ class Executor:
         verdict = await self._check(prompt, targets)
         if not verdict.accepted:
             return RunResult(prompt_id, False, verdict.error, verdict.node_errors)
-        self._forget(prompt)
-        run = self._new_run(prompt_id, prompt, extra_data or {}, on_event)
+        account, run = self._new_run(prompt_id, prompt, extra_data or {}, on_event)
         with using(self._context or current()):
             try:
                 await run.work(verdict.outputs, self._stop.is_set)
+            except ListenerError as error:
+                raise error.__cause__ from None
             finally:
                 self._host.run_ended()
         return RunResult(
@@ -135,12 +134,12 @@ class Executor:
             True,
             None,
             verdict.node_errors,
-            run.ran,
-            run.cached,
+            account.ran,
+            account.cached,
             run.uis(),
-            run.failure,
-            run.error,
-            run.interrupted,
+            account.failure,
+            account.exception,
+            account.interrupted,
         )
 
     async def _check(self, prompt: Prompt, targets: Iterable[str] | None) -> Verdict:
@@ -152,50 +151,33 @@ class Executor:
 
     def _new_run(
         self, prompt_id: str, prompt: Prompt, extra_data: Mapping[str, Any], on_event: OnEvent | None
-    ) -> Run:
+    ) -> tuple[Account, Run]:
         host, graph = self._host, Graph(prompt)
-        emit = emitter(on_event, prompt_id)
+        account = Account(graph, host, emitter(on_event, prompt_id))
 
         def report(node_id: str, value: float, total: float, preview: Any) -> None:
-            if self._stop.is_set():
-                raise Interrupted
-            display = graph.get_display_node_id(node_id)
-            emit("progress", node=node_id, display_node=display, value=value, max=total, preview=preview)
+            self._raise_if_stopping()
+            account.progressed(node_id, value, total, preview)
 
         def before_call(node_id: str, index: int) -> None:
-            if self._stop.is_set():
-                raise Interrupted
+            self._raise_if_stopping()
             host.before_call(node_id, index)
 
         @contextlib.contextmanager
         def calling(node_id: str, index: int | None) -> Iterator[None]:
-            def report_of_node(value: float, total: float, preview: Any) -> None:
-                report(node_id, value, total, preview)
-
-            node_context = dataclasses.replace(current(), report=report_of_node)
+            node_context = dataclasses.replace(current(), report=functools.partial(report, node_id))
             with host.calling(prompt_id, node_id, index), using(node_context):
                 yield
 
+        self._memory.begin_run(prompt)
         host.run_started(prompt_id, graph, report)
-        return Run(
-            prompt_id,
-            graph,
-            NodeClasses(self.node_classes, host),
-            host,
-            Caller(calling, before_call),
-            self._cache,
-            self._table,
-            self._instances,
-            HiddenValues(graph, extra_data),
-            emit,
-        )
+        wiring = Wiring(graph, NodeClasses(self.node_classes, host))
+        hidden_values = HiddenValues(graph, extra_data)
+        return account, Run(wiring, host, Caller(calling, before_call), self._memory, hidden_values, account)
 
-    def _forget(self, prompt: Prompt) -> None:
-        """Let go of what only earlier prompts needed."""
-        self._instances.keep_only(prompt if self._keeps_instances else ())
-        if len(self._table) > 2 * self._table_size:
-            self._table.keep(self._cache.live_signatures())
-            self._table_size = max(1000, len(self._table))
+    def _raise_if_stopping(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted
 
 
 def _copy(prompt: Prompt) -> Prompt:

@@ -82,7 +82,7 @@ class NodeClass:
     @cached_property
     def is_async(self) -> bool:
         """Whether that method is a coroutine function."""
-        return inspect.iscoroutinefunction(getattr(self.cls, self.function))
+        return inspect.iscoroutinefunction(getattr(self.cls, getattr(self.cls, "FUNCTION", ""), None))
 
     @cached_property
     def takes_lists(self) -> bool:

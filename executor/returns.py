@@ -35,6 +35,16 @@ class Returns:
         """Whether any call put new nodes in the node's place."""
         return any(call.expansion is not None for call in self.calls)
 
+    def expansion_sources(self) -> list[str]:
+        """The new nodes that values link to."""
+        return [
+            value[0]
+            for call in self.calls
+            if call.expansion is not None
+            for value in call.values or ()
+            if is_link(value)
+        ]
+
 
 def read_returns(results: Iterable[Any], node_class: NodeClass) -> Returns:
     """Sort out what the calls of a node returned."""

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .caller import Caller, HiddenValues, gather
+from .caller import Caller, HiddenValues, Method, gather
 from .graph import Graph, is_link, links
 from .node_class import NodeClasses
 
@@ -96,26 +96,26 @@ class Signatures:
         name = node.get("class_type")
         if name not in self._classes or not isinstance(node.get("inputs"), dict):
             return self._table.fresh()
-        fingerprint = await self._fingerprint(node_id, node)
+        try:
+            fingerprint = await self._fingerprint(node_id, node)
+            own_id = node_id if self._classes[name].is_keyed_by_id else None
+        except Exception as error:
+            logger.warning("node %s (%s) can't say if it has changed: %s", node_id, name, error)
+            return self._table.fresh()
         inputs = tuple(
             (key, (_LINK, self._of[value[0]], value[1]) if is_link(value) else (_CONSTANT, freeze(value)))
             for key, value in sorted(node["inputs"].items())
         )
-        own_id = node_id if self._classes[name].is_keyed_by_id else None
         return self._table.number((name, freeze(fingerprint), own_id, inputs))
 
     async def _fingerprint(self, node_id: str, node: dict[str, Any]) -> Any:
-        """What IS_CHANGED says of the node's constants; its failure means "changed"."""
+        """What IS_CHANGED says of the node's constants; raises what it raises."""
         node_class = self._classes[node["class_type"]]
         hook = node_class.hook("IS_CHANGED", "fingerprint_inputs")
         if hook is None:
             return False
         arguments = gather(node_class, node_id, node["inputs"], None, HiddenValues())
-        try:
-            answers = await self._caller.ask(node_class, node_class.cls, node_id, hook[0], arguments)
-        except Exception as error:
-            logger.warning("node %s (%s): %s failed: %s", node_id, node_class.name, hook[0], error)
-            return float("nan")
+        answers = await self._caller.ask(Method(node_class, node_class.cls, node_id, hook[0]), arguments)
         return [None if isinstance(answer, node_class.host.blockers) else answer for answer in answers]
 
 

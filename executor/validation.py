@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .caller import Arguments, Caller, HiddenValues, gather
+from .caller import Arguments, Caller, HiddenValues, Method, gather
 from .faults import (
     Fault,
     InputFaults,
@@ -219,7 +219,7 @@ class _Validation:
         if own.checks_types:
             columns["input_types"] = [received_types]
         arguments = Arguments(columns, hidden=given.hidden, newer_data=given.newer_data)
-        answers = await self._caller.ask(node_class, node_class.cls, node_id, own.method, arguments)
+        answers = await self._caller.ask(Method(node_class, node_class.cls, node_id, own.method), arguments)
         refusals = [
             answer
             for answer in answers

@@ -207,18 +207,18 @@ def crash(cls, a=None):
 
 
 async def later(cls, a, **others):
-    return a != 3
+    return a != -1
 
 
 CLASSES = {
     "Image": classic({"n": ("INT", {"min": 0, "max": 5})}),
     "Model": classic(returns=("MODEL", "CLIP")),
     "Values": classic({"x": ("FLOAT", {"min": 0.0, "max": 1.0}), "s": ("STRING",), "b": ("BOOLEAN", {})}),
-    "Choice": classic({"c": (["a", "b"],)}, {"many": ([str(i) for i in range(30)],)}, returns=(["a", "b"],)),
+    "Choice": classic({"c": (["a", "b"],)}, {"many": ([str(i) for i in range(30)],)}),
     "Mix": classic({"i": ("IMAGE,MASK",)}, {"m": ("MODEL",), "any": (Wildcard("*"),)}),
     "Save": classic({"i": ("IMAGE",)}, {"n": ("INT", {"max": 9})}, output=True, hidden={"h": "PROMPT"}),
     "SaveModel": classic({"m": ("MODEL",)}, output=True),
-    "Named": checking(lambda cls, a: "bad a" if a == 3 else True),
+    "Named": checking(lambda cls, a: "bad a" if a == 7 else True),
     "Later": checking(later),
     "All": checking(lambda cls, **inputs: inputs.get("a") != 1, hidden={"me": "UNIQUE_ID"}),
     "Types": classic(

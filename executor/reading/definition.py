@@ -11,6 +11,9 @@ from .graph import Slot, slot_type
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 """Input types the browser draws as a widget, unless `forceInput` is set."""
 
+SEEDS = ("seed", "noise_seed")
+"""Whole numbers of these names change from run to run unless their definition says no."""
+
 UPLOADS = ("image_upload", "animated_image_upload", "video_upload", "audio_upload")
 """Options of a choice among files that put an upload button on the node."""
 
@@ -89,7 +92,7 @@ def _widgets(name: str, kind: str, options: dict[str, Any]) -> Iterator[Widget]:
     """The widget of one input and those that the browser adds behind it."""
     yield Widget(name, kind, _default(kind, options), options=options)
     control = options.get("control_after_generate")
-    if control or (control is None and kind == "INT" and name in ("seed", "noise_seed")):
+    if control or (control is None and kind == "INT" and name in SEEDS):
         yield from seed_control(kind)
     remote = options.get("remote")
     if isinstance(remote, Mapping) and remote.get("refresh_button"):

@@ -29,6 +29,13 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """What an input is linked with, in words, when that isn't in the file."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class FlatNode:
     """A node in its place, its inputs in the order of its class, each with where it comes from.
 
@@ -41,11 +48,11 @@ class FlatNode:
     host: str
     stopped: bool
     inputs: tuple[Slot, ...]
-    sources: tuple[Source | None, ...]
+    sources: tuple[Source | Missing | None, ...]
     outputs: tuple[str, ...]
     definition: Definition | None = None
     subgraph: Graph | None = None
-    outlets: tuple[Source | None, ...] = ()
+    outlets: tuple[Source | Missing | None, ...] = ()
 
     @property
     def virtual(self) -> bool:
@@ -97,20 +104,23 @@ class _Level:
     def id_of(self, node_id: str) -> str:
         return f"{self.host}:{node_id}" if self.host else node_id
 
-    def source(self, slot: Slot) -> Source | None:
-        """Where the link in `slot` comes from; a link that isn't there, or from nowhere, is none at all."""
-        link = self.graph.links.get(slot.link) if slot.link is not None else None
-        if link is None:
+    def source(self, slot: Slot) -> Source | Missing | None:
+        """Where the link in `slot` comes from."""
+        if slot.link is None:
             return None
+        link = self.graph.links.get(slot.link)
+        if link is None:
+            return Missing(f"link {slot.link}")
         if link.origin == SUBGRAPH_INPUT and self.host:
             return Source(self.host, link.origin_slot, of_host=True)
-        return Source(self.id_of(link.origin), link.origin_slot) if link.origin in self.graph.nodes else None
+        origin = self.id_of(link.origin)
+        return Source(origin, link.origin_slot) if link.origin in self.graph.nodes else Missing(f"node {origin}")
 
 
 def _place(node: Node, level: _Level, subgraph: Graph | None, definition: Definition | None) -> FlatNode:
     inputs, outputs = node.inputs, tuple(slot.type for slot in node.outputs)
     declared: tuple[str, ...] = ()
-    outlets: tuple[Source | None, ...] = ()
+    outlets: tuple[Source | Missing | None, ...] = ()
     node_id = level.id_of(node.id)
     if subgraph is not None:
         inputs = merge_slots(subgraph.inputs, inputs)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import WorkflowError
-from .definition import Definition, Widget, seed_control
+from .definition import SEEDS, Definition, Widget, seed_control
 from .graph import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, Graph, Link, Node, Slot, parse_index, parse_node
 
 PREFIXES = ("workflow>", "workflow/")
@@ -137,7 +137,8 @@ class _Outside:
     def add_widget(self, node: Node, run: list[Widget]) -> None:
         name = self._name(node, run[0].name)
         self.shown.append((Slot(name, run[0].type, widget=name), node.id, run[0].name))
-        self.widgets += [replace(run[0], name=name), *(replace(w, name=f"{name} {w.name}") for w in run[1:])]
+        behind = run[1:] or (seed_control(run[0].type) if run[0].name in SEEDS else ())
+        self.widgets += [replace(run[0], name=name), *(replace(w, name=f"{name} {w.name}") for w in behind)]
 
     def _name(self, node: Node, inside: str) -> str:
         """The host's name for an input: its own, or with the node's title before it where that is taken."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import WorkflowError
-from .flatten import FlatNode, Source
+from .flatten import FlatNode, Missing, Source
 from .graph import BYPASS, Slot
 from .widgets import widget_values
 
@@ -33,13 +33,15 @@ class Resolver:
     def input(self, node: FlatNode, index: int) -> Source | Held | None:
         """The running node's output that feeds the input, or the value held for it, or nothing.
 
-        Raises WorkflowError when links lead in a circle through nodes that pass them on.
+        Raises WorkflowError for links that lead nowhere, or in a circle through nodes that pass them on.
         """
         seen: set[tuple[str, int, bool]] = set()
         held = None
         wanted = node.inputs[index].type
         source = node.sources[index]
         while source is not None:
+            if isinstance(source, Missing):
+                raise WorkflowError(f"{node}: {node.inputs[index].name!r} leads to {source.what}, which isn't there")
             self._step(source, seen)
             origin = self.flat[source.id]
             slot: int | None = source.slot
@@ -120,6 +122,6 @@ def _promoted(flat: Mapping[str, FlatNode]) -> set[tuple[str, int]]:
     promoted: set[tuple[str, int]] = set()
     for node in reversed(flat.values()):  # what is inside comes after its host
         for i, (slot, source) in enumerate(zip(node.inputs, node.sources, strict=True)):
-            if source is not None and source.of_host and (slot.widget or (node.id, i) in promoted):
+            if isinstance(source, Source) and source.of_host and (slot.widget or (node.id, i) in promoted):
                 promoted.add((source.id, source.slot))
     return promoted
