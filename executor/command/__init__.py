@@ -1,13 +1,14 @@
 """The command line: `comfyui-ddim run FILE`, and what goes with it.
 
-Results go to standard output, everything else to standard error. Exit codes: 0 done; 1 a node broke; 2 the user can
-mend it (a bad file, option or value); 130 stopped by Ctrl-C. Node classes are brought in late, after the files have
-been read, for they take seconds to load.
+Results go to standard output (`arguments.out`), everything else to standard error, what nodes print included. Exit
+codes: 0 done; 1 a node broke; 2 the user can mend it (a bad file, option or value); 130 stopped by Ctrl-C. Node
+classes are brought in late, after the files have been read, for they take seconds to load.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -23,8 +24,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (the process's own if None); returns the exit code."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.ERROR, format="%(message)s")
+    arguments.out = sys.stdout
     try:
-        return arguments.command(arguments)
+        with contextlib.redirect_stdout(sys.stderr):
+            code = arguments.command(arguments)
+        arguments.out.flush()
+        return code
     except WorkflowError as error:
         if arguments.debug:
             traceback.print_exc()

@@ -35,7 +35,7 @@ def command(arguments: argparse.Namespace) -> int:
         executor = Executor(node_set.classes, newer_errors=True)
         lines = [line for source in sources for line in _faults(source, node_set, executor)]
     for line in lines:
-        print(line)
+        print(line, file=arguments.out)
     return 2 if lines else 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def command(arguments: argparse.Namespace) -> int:
     (source,) = open_sources([arguments.file])
     text = json.dumps(source.read(_object_info(arguments)).nodes, indent=2, ensure_ascii=False) + "\n"
     if arguments.to is None:
-        sys.stdout.write(text)
+        arguments.out.write(text)
         return 0
     try:
         arguments.to.write_text(text, encoding="utf-8")

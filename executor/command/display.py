@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -15,15 +16,16 @@ from .messages import name_node
 class Display:
     """Receives the events of one run (`on_event`).
 
-    `as_json` prints every event as a line `{"type", "data"}`; otherwise the path of each written file is printed
-    as soon as its node is done, and every node that reports progress has a bar, unless `quiet`.
+    With `--json` every event is printed as a line `{"type", "data"}`; otherwise the path of each written file is,
+    as soon as its node is done. Every node that reports progress has a bar, unless `--quiet`.
     """
 
-    def __init__(self, prompt: dict[str, Any], context: Context, as_json: bool, quiet: bool):
+    def __init__(self, prompt: dict[str, Any], context: Context, arguments: argparse.Namespace):
         self._prompt = prompt
         self._folders = {"output": context.output_dir, "temp": context.temp_dir}
-        self._as_json = as_json
-        self._quiet = quiet
+        self._as_json: bool = arguments.json
+        self._quiet: bool = arguments.quiet
+        self._out = arguments.out
         self._bars: dict[str, Any] = {}
         self._printed: set[Path] = set()
         self.stopped_at: str | None = None
@@ -40,7 +42,7 @@ class Display:
             self.close_bars()
             data = {**data, "files": [str(path) for path in self._files(data["output"])]}
         if self._as_json:
-            print(json.dumps({"type": name, "data": _plain(data)}, default=str), flush=True)
+            print(json.dumps({"type": name, "data": _plain(data)}, default=str), file=self._out, flush=True)
         elif name == "executed":
             self._print_paths(data)
 
@@ -73,7 +75,7 @@ class Display:
                 continue
             self._printed.add(path)
             if path.is_relative_to(self._folders["output"]):
-                print(path, flush=True)
+                print(path, file=self._out, flush=True)
             elif not self._quiet:
                 print(f"preview: {path}", file=sys.stderr)
 

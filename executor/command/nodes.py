@@ -44,13 +44,14 @@ def nodes_command(arguments: argparse.Namespace) -> int:
     if name is None:
         width = max(map(len, info), default=0)
         for entry in sorted(info.values(), key=lambda entry: (entry["category"], entry["name"])):
-            print(f"{entry['name'].ljust(width)}  {entry['display_name']}  [{entry['category']}]")
+            line = f"{entry['name'].ljust(width)}  {entry['display_name']}  [{entry['category']}]"
+            print(line, file=arguments.out)
         return 0
     if name not in info:
         near = difflib.get_close_matches(name, info, 3)
         raise WorkflowError(f"no node class {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
     for line in node_lines(info[name]):
-        print(line)
+        print(line, file=arguments.out)
     return 0
 
 
@@ -58,5 +59,5 @@ def object_info_command(arguments: argparse.Namespace) -> int:
     """Print the definitions of all classes."""
     node_set = load_node_set(arguments)
     with using(node_set.context):
-        print(json.dumps(node_set.object_info, default=str))
+        print(json.dumps(node_set.object_info, default=str), file=arguments.out)
     return 0

@@ -104,7 +104,7 @@ class _Job:
 
     def run(self, executor: Executor, context: Context) -> int:
         """Run it; returns the exit code."""
-        display = Display(self._nodes, context, self._arguments.json, self._arguments.quiet)
+        display = Display(self._nodes, context, self._arguments)
         extra_data = {"extra_pnginfo": {"workflow": self._workflow}} if self._workflow is not None else {}
         try:
             with _ctrl_c_stops(executor):

@@ -37,9 +37,9 @@ def command(arguments: argparse.Namespace) -> int:
         for source in sources:
             prompt = source.read(node_set.object_info).nodes
             if len(sources) > 1:
-                print(f"{source.name}:")
+                print(f"{source.name}:", file=arguments.out)
             for line in graph_lines(prompt, node_set.object_info):
-                print(line)
+                print(line, file=arguments.out)
     return 0
 
 
