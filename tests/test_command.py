@@ -354,6 +354,18 @@ def test_check_lists_all_faults(place, capsys):
     ]
 
 
+def test_check_lists_all_unknown_classes_and_their_packs(place, capsys):
+    prompt = counting()
+    prompt["1"]["class_type"] = "Nope"
+    prompt["3"] |= {"class_type": "Neither", "_meta": {"title": "Save it", "cnr_id": "some-pack"}}
+    save(prompt)
+    assert run("w.json", command="check") == 2
+    assert capsys.readouterr().out.splitlines() == [
+        "w.json: node 1 \"The number\": unknown node class 'Nope'",
+        "w.json: node 3 \"Save it\": unknown node class 'Neither', from some-pack",
+    ]
+
+
 def test_show(place, capsys):
     assert run("w.json", command="show") == 0
     assert capsys.readouterr().out.splitlines() == [

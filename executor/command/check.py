@@ -44,4 +44,4 @@ def _faults(source: Source, node_set: NodeSet, executor: Executor) -> list[str]:
         nodes = source.read(node_set.object_info).nodes
     except WorkflowError as error:
         return [str(error)]
-    return [f"{source.name}: {line}" for line in fault_lines(nodes, executor.check(nodes))]
+    return [f"{source.name}: {line}" for line in fault_lines(nodes, executor.check(nodes), executor.node_classes)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from ..validation import Verdict
@@ -19,8 +19,10 @@ def name_node(prompt: Prompt, node_id: str) -> str:
     return f"node {node_id} ({kind})" if title == kind else f'node {node_id} ({kind} "{title}")'
 
 
-def fault_lines(prompt: Prompt, verdict: Verdict) -> list[str]:
+def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Container[str]) -> list[str]:
     """Everything that validation found, a line each."""
+    if verdict.error is not None and verdict.error["type"] in ("invalid_prompt", "missing_node_type"):
+        return list(_class_faults(prompt, known_classes))
     lines = [
         f"{name_node(prompt, node_id)}{line}"
         for node_id, entry in verdict.node_errors.items()
@@ -29,20 +31,22 @@ def fault_lines(prompt: Prompt, verdict: Verdict) -> list[str]:
     ]
     if lines or verdict.error is None:
         return list(dict.fromkeys(lines))
-    return [_top_fault(prompt, verdict.error)]
+    if verdict.error["type"] == "prompt_no_outputs":
+        return ["nothing to run: there is no output node, such as SaveImage"]
+    return [" ".join(f"{verdict.error['message']}: {verdict.error['details']}".split())]
 
 
-def _top_fault(prompt: Prompt, error: Mapping[str, Any]) -> str:
-    if error["type"] == "prompt_no_outputs":
-        return "nothing to run: there is no output node, such as SaveImage"
-    if error["type"] == "missing_node_type":
-        node_id = error["extra_info"]["node_id"]
-        known = "" if title_of(prompt[node_id]) in ("", prompt[node_id]["class_type"]) else title_of(prompt[node_id])
-        shown = f' "{known}"' if known else ""
-        return f"node {node_id}{shown}: unknown node class {error['extra_info']['class_type']!r}"
-    if error["type"] == "invalid_prompt":
-        return f"{error['details'].replace('Node ID ', 'node ')}: has no class_type"
-    return f"{error['message']}: {error['details']}" if error["details"] else str(error["message"])
+def _class_faults(prompt: Prompt, known_classes: Container[str]) -> Iterator[str]:
+    """Nodes without a class, or of classes that aren't there: validation stops at the first, this tells of all."""
+    for node_id, node in prompt.items():
+        kind = node.get("class_type") if isinstance(node, dict) else None
+        if not isinstance(kind, str):
+            yield f"node {node_id}: has no class_type"
+        elif kind not in known_classes:
+            title, meta = title_of(node), node.get("_meta")
+            called = "" if title == kind else f' "{title}"'
+            pack = meta.get("cnr_id") or meta.get("aux_id") if isinstance(meta, dict) else None
+            yield f"node {node_id}{called}: unknown node class {kind!r}" + (f", from {pack}" if pack else "")
 
 
 def _fault(prompt: Prompt, node_id: str, fault: Mapping[str, Any]) -> Iterator[str]:

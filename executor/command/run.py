@@ -97,7 +97,7 @@ class _Job:
 
     def check(self, executor: Executor) -> None:
         """Raises WorkflowError for the first fault."""
-        lines = fault_lines(self._nodes, executor.check(self._nodes, self._targets))
+        lines = fault_lines(self._nodes, executor.check(self._nodes, self._targets), executor.node_classes)
         if lines:
             more = f" (and {len(lines) - 1} more: comfyui-ddim check lists all)" if len(lines) > 1 else ""
             raise WorkflowError(f"{self._name}: {lines[0]}{more}")
