@@ -71,11 +71,11 @@ def gather(
     Constants that the class doesn't declare are dropped, links are not (classes with `**kwargs` rely on it).
     Without `find_outputs` every link is missing: that is how a class is asked about its constants alone.
     """
-    signature = node_class.signature(inputs)
+    declaration = node_class.declaration(inputs)
     columns: Columns = {}
     missing = set()
     for name, value in inputs.items():
-        declared = signature.inputs.get(name)
+        declared = declaration.inputs.get(name)
         if is_link(value) and not (declared is not None and declared.is_raw):
             outputs = find_outputs(value[0]) if find_outputs is not None else None
             if outputs is None or value[1] >= len(outputs):
@@ -87,11 +87,11 @@ def gather(
             columns[name] = [value]
     hidden = {
         name: hidden_values.value(kind, node_id)
-        for name, kind in signature.hidden.items()
+        for name, kind in declaration.hidden.items()
         if kind in _HIDDEN_KINDS
     }
     if node_class.is_newer:
-        return Arguments(columns, frozenset(missing), hidden, signature.newer_data)
+        return Arguments(columns, frozenset(missing), hidden, declaration.newer_data)
     columns.update((name, [value]) for name, value in hidden.items())
     return Arguments(columns, frozenset(missing))
 

@@ -30,7 +30,7 @@ class Input(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Signature:
+class Declaration:
     """The inputs a class declares: `inputs` by name, `hidden` as name -> kind (UNIQUE_ID, PROMPT, ...)."""
 
     inputs: Mapping[str, Input]
@@ -38,7 +38,9 @@ class Signature:
     newer_data: Any = None  # what the newer form of class wants back at each call
 
     @classmethod
-    def of(cls, declared: Mapping[str, Mapping[str, Any]], hidden: Mapping[str, str], newer_data: Any = None):
+    def of(
+        cls, declared: Mapping[str, Mapping[str, Any]], hidden: Mapping[str, str], newer_data: Any = None
+    ) -> Declaration:
         """Read the mapping that INPUT_TYPES returns."""
         inputs: dict[str, Input] = {}
         for category in ("required", "optional", "hidden"):
@@ -57,17 +59,17 @@ class NodeClass:
         self.host = host
         self.is_newer = host.is_newer_class(node_class)
 
-    def signature(self, inputs: Mapping[str, Any]) -> Signature:
+    def declaration(self, inputs: Mapping[str, Any]) -> Declaration:
         """The inputs declared for a node with these input values; only newer classes look at the values."""
         if self.is_newer:
             declared, hidden, data = self.host.newer_inputs(self.cls, inputs)
-            return Signature.of(declared, hidden, data)
-        return self._classic_signature
+            return Declaration.of(declared, hidden, data)
+        return self._classic_declaration
 
     @cached_property
-    def _classic_signature(self) -> Signature:
+    def _classic_declaration(self) -> Declaration:
         declared = self.cls.INPUT_TYPES()
-        return Signature.of(declared, declared.get("hidden", {}))
+        return Declaration.of(declared, declared.get("hidden", {}))
 
     @cached_property
     def is_output(self) -> bool:
@@ -104,7 +106,7 @@ class NodeClass:
         """Whether two of its nodes with equal inputs are still two different computations."""
         if getattr(self.cls, "NOT_IDEMPOTENT", False):
             return True
-        return not self.is_newer and "UNIQUE_ID" in self._classic_signature.hidden.values()
+        return not self.is_newer and "UNIQUE_ID" in self._classic_declaration.hidden.values()
 
     def hook(self, classic_name: str, newer_name: str) -> tuple[str, Any] | None:
         """`(method name, method)` of an optional method of the class, or None if the class has none."""

@@ -102,6 +102,8 @@ def to_columns(values: Sequence[Sequence[Any]], node_class: NodeClass) -> list[S
     """Values by call turned into columns by slot; outputs that are lists are joined, others collected."""
     if not values:
         return []
+    if any(call is None for call in values):
+        raise TypeError(f"{node_class.name}.{node_class.function} returned None, expected a tuple of outputs")
     columns: list[Sequence[Any]] = []
     flags = getattr(node_class.cls, "OUTPUT_IS_LIST", None)
     slots = range(len(values[0]) if flags is None else min(len(values[0]), len(flags)))

@@ -150,7 +150,7 @@ class _Validation:
         """Check one node; yields each source it wants checked, and is told if it is valid or what it raised."""
         node = self._prompt[node_id]
         inputs, node_class = node["inputs"], self._classes[node["class_type"]]
-        declared = node_class.signature(inputs).inputs
+        declared = node_class.declaration(inputs).inputs
         own = _OwnCheck(node_class)
         faults: list[Fault] = []
         valid = True

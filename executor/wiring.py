@@ -38,7 +38,7 @@ class Wiring:
         Raises NodeNotFoundError for a link to nowhere.
         """
         node = self.graph.get_node(node_id)
-        declared = self.class_of(node_id).signature(node["inputs"]).inputs
+        declared = self.class_of(node_id).declaration(node["inputs"]).inputs
         for name, source in links(node):
             if not self.graph.has_node(source):
                 raise NodeNotFoundError(f"input {name} of node {node_id} is linked to node {source}, which isn't there")

@@ -216,7 +216,7 @@ CLASSES = {
     "Values": classic({"x": ("FLOAT", {"min": 0.0, "max": 1.0}), "s": ("STRING",), "b": ("BOOLEAN", {})}),
     "Choice": classic({"c": (["a", "b"],)}, {"many": ([str(i) for i in range(30)],)}),
     "Mix": classic({"i": ("IMAGE,MASK",)}, {"m": ("MODEL",), "any": (Wildcard("*"),)}),
-    "Save": classic({"i": ("IMAGE",)}, {"n": ("INT", {"max": 9})}, output=True, hidden={"h": "PROMPT"}),
+    "Save": classic({"i": ("IMAGE",)}, {"n": ("INT", {"min": 0, "max": 5})}, output=True, hidden={"h": "PROMPT"}),
     "SaveModel": classic({"m": ("MODEL",)}, output=True),
     "Named": checking(lambda cls, a: "bad a" if a == 7 else True),
     "Later": checking(later),
