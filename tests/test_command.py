@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 
 PACK = '''
 """Toy nodes."""
+import json
 import time
 from comfyui_ddim.executor import context
 
@@ -53,6 +54,7 @@ class Write:
         folder = context.current().output_dir
         folder.mkdir(exist_ok=True)
         (folder / name).write_text(f"{number} {sorted(info or {})}")
+        (folder / "info.json").write_text(json.dumps(info))
         return {"ui": {"texts": [{"filename": name, "subfolder": "", "type": "output"}]}}
 
 NODE_CLASS_MAPPINGS = {"Number": Number, "Count": Count, "Write": Write}
@@ -421,6 +423,21 @@ def test_run_what_the_browser_saved(place, capsys):
     save(BROWSER, "b.json")
     assert run("b.json", "--quiet", "--set", "Number.sign=plus") == 0
     assert Path("output/from_browser.txt").read_text() == "4 ['workflow']"
+
+
+@pytest.mark.parametrize(
+    ("setting", "widgets"),
+    [
+        ("1.value=9", [[9, "minus"], ["from_browser.txt"]]),
+        ("3.name=b.txt", [[4, "minus"], ["b.txt"]]),
+        ("3.number=5", None),  # it is linked there: the browser's form has no place for the value
+    ],
+)
+def test_the_workflow_in_a_picture_says_what_was_run(place, setting, widgets):
+    save(BROWSER, "b.json")
+    assert run("b.json", "--quiet", "--set", setting) == 0
+    info = json.loads(Path("output/info.json").read_text())
+    assert (info and [node["widgets_values"] for node in info["workflow"]["nodes"]]) == widgets
 
 
 def test_nodes(place, capsys):

@@ -10,6 +10,8 @@ from ..errors import WorkflowError
 from ..graph import is_link
 
 Prompt = dict[str, dict[str, Any]]
+Change = tuple[str, str]
+"""`(node id, input)` of an input that was given another value."""
 
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _SEEDS = ("seed", "noise_seed")
@@ -41,28 +43,32 @@ def find_node(prompt: Prompt, name: str) -> str:
     raise WorkflowError(f"no node {name!r}; there are {known}{' ...' if len(prompt) > 12 else ''}")
 
 
-def set_inputs(prompt: Prompt, settings: Iterable[str], object_info: Mapping[str, Any]) -> None:
-    """Apply each "NODE.INPUT=VALUE" to the prompt, in place; raises WorkflowError."""
+def set_inputs(prompt: Prompt, settings: Iterable[str], object_info: Mapping[str, Any]) -> list[Change]:
+    """Apply each "NODE.INPUT=VALUE" to the prompt, in place; the changes. Raises WorkflowError."""
+    changes = []
     for setting in settings:
         try:
             node_id, name, text = _parse(prompt, setting, object_info)
             declared = _declared(prompt[node_id], object_info).get(name)
             inputs_of(prompt[node_id])[name] = _value(text, declared)
+            changes.append((node_id, name))
         except WorkflowError as error:
             raise WorkflowError(f"--set {setting}: {error}") from None
+    return changes
 
 
-def set_seed(prompt: Prompt, seed: int, object_info: Mapping[str, Any]) -> None:
-    """Give every node with a seed of its own this one; raises WorkflowError if there is none."""
-    found = False
-    for node in prompt.values():
+def set_seed(prompt: Prompt, seed: int, object_info: Mapping[str, Any]) -> list[Change]:
+    """Give every node with a seed of its own this one; the changes. Raises WorkflowError if there is none."""
+    changes = []
+    for node_id, node in prompt.items():
         declared = _declared(node, object_info)
         for name in _SEEDS:
             if name in declared and not is_link(inputs_of(node).get(name)):
                 inputs_of(node)[name] = seed
-                found = True
-    if not found:
+                changes.append((node_id, name))
+    if not changes:
         raise WorkflowError(f"--seed {seed}: no node has a seed")
+    return changes
 
 
 def _declared(node: Mapping[str, Any], object_info: Mapping[str, Any]) -> dict[str, Any]:

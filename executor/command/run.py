@@ -13,6 +13,7 @@ from ..context import Context, using
 from ..errors import WorkflowError
 from ..executor import Executor, RunResult
 from ..reading import Prompt
+from .carry import carry_over
 from .display import Display
 from .messages import failure_line, fault_lines, name_node
 from .node_set import NodeSet, load_node_set
@@ -78,15 +79,17 @@ class _Job:
         self._arguments = arguments
         prompt: Prompt = source.read(node_set.object_info)
         self._nodes = prompt.nodes
-        self._workflow = prompt.workflow
         try:
-            set_inputs(self._nodes, arguments.set, node_set.object_info)
+            changes = set_inputs(self._nodes, arguments.set, node_set.object_info)
             if arguments.seed is not None:
-                set_seed(self._nodes, arguments.seed, node_set.object_info)
+                changes += set_seed(self._nodes, arguments.seed, node_set.object_info)
             only = arguments.only
             self._targets = None if only is None else [self._target(node_set, name) for name in only]
         except WorkflowError as error:
             raise WorkflowError(f"{self._name}: {error}") from None
+        self._workflow = prompt.workflow
+        if self._workflow is not None:
+            self._workflow = carry_over(self._workflow, self._nodes, changes, node_set.object_info)
 
     def _target(self, node_set: NodeSet, name: str) -> str:
         node_id = find_node(self._nodes, name)
