@@ -19,6 +19,8 @@ import comfy.supported_models
 import comfy.supported_models_base
 import comfy.utils
 import folder_paths
+import torch
+from einops import rearrange, reduce
 from safetensors import safe_open
 
 from ..networks import AutoencoderConfig, CheckpointError, ModelConfig, TextConfig, WordTokenizer, model_config
@@ -51,6 +53,10 @@ def load_small(path: Path) -> tuple:
     known = SmallModel(config, comfy.model_detection.detect_unet_config(tensors, UNET))
     clip = load_clip(config, known.process_clip_state_dict(tensors))
     vae = load_vae(config.autoencoder, tensors)
+    known.latent_format.taesd_decoder_name = None  # Stable Diffusion's, of other latents
+    known.latent_format.latent_rgb_factors, known.latent_format.latent_rgb_factors_bias = preview_colours(
+        vae, config.scale_factor
+    )
     return load_model(known, tensors), clip, vae
 
 
@@ -105,6 +111,22 @@ def load_vae(config: AutoencoderConfig, tensors: dict) -> comfy.sd.VAE:
     vae.downscale_ratio = vae.upscale_ratio = config.factor
     vae.latent_channels = config.latent_channels
     return vae
+
+
+@torch.no_grad()
+def preview_colours(vae: comfy.sd.VAE, scale: float) -> tuple[list[list[float]], list[float]]:
+    """Factors (channels, 3) and bias (3) from scaled latents to colours in [-1, 1], for ComfyUI's live preview.
+
+    Fitted to what the decoder makes of soft noise.
+    """
+    noise = torch.randn(2, vae.latent_channels, 4, 4, generator=torch.Generator().manual_seed(0))
+    latents = torch.nn.functional.interpolate(noise, scale_factor=4, mode="bilinear")
+    pixels = vae.decode(latents / scale).cpu().float() * 2 - 1
+    factor = vae.upscale_ratio
+    colours = reduce(pixels, "b (h fh) (w fw) c -> (b h w) c", "mean", fh=factor, fw=factor)
+    channels = rearrange(latents, "b c h w -> (b h w) c")
+    fit = torch.linalg.lstsq(torch.nn.functional.pad(channels, (0, 1), value=1.0), colours).solution
+    return fit[:-1].tolist(), fit[-1].tolist()
 
 
 class SmallTextModel(comfy.clip_model.CLIPTextModel):

@@ -1,8 +1,8 @@
 """The pack inside a real ComfyUI; these tests run where COMFYUI_DIR names a ComfyUI checkout with its requirements."""
 
+import importlib.util
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -26,6 +26,7 @@ from comfyui_ddim.nodes.light import SHIPPED, LightHost
 from comfyui_ddim.nodes.plan import Options, Plan, Table
 from comfyui_ddim.sampler import FixedPoint, KeyedNoise
 from PIL import Image
+from safetensors.torch import save_file
 
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
 
@@ -84,6 +85,18 @@ def assert_close(a, b, limit=1e-4):
     assert (a - b).abs().max() * SCALE <= limit * max(1, a.abs().max() * SCALE / 4)
 
 
+def test_the_pack_loads_fast(comfy):
+    """As ComfyUI loads it, under a name of its own; in seconds of the processor, which no neighbour slows down."""
+    spec = importlib.util.spec_from_file_location("a_custom_node", ROOT / "__init__.py")
+    pack = sys.modules["a_custom_node"] = importlib.util.module_from_spec(spec)
+    start = time.process_time()
+    spec.loader.exec_module(pack)
+    assert set(pack.NODE_CLASS_MAPPINGS) == set(NODE_CLASS_MAPPINGS)
+    assert time.process_time() - start < 0.3
+    assert sys.modules["a_custom_node.nodes.host"].host.name == "comfyui"
+    assert "a_custom_node.executor" not in sys.modules  # the headless side isn't needed here
+
+
 def test_text_and_autoencoder_agree(both):
     light, comfy = both
     assert torch.allclose(light.positive[0][0], comfy.positive[0][0], atol=1e-5)
@@ -104,6 +117,30 @@ def test_weights_in_a_prompt_work(both):
     assert [[token for token, _ in row] for row in rows] == [[token for token, _ in row] for row in plain]
     assert [weight for _, weight in rows[0][:5]] == [1, 1, 1.3, 1.3, 1]
     assert [clip.tokenizer.clip_l.inv_vocab[token] for token, _ in rows[0][:5]] == "<start> a red sphere <end>".split()
+
+
+def test_live_previews_have_the_pictures_colours(both):
+    """The plane of colours that a previewer is given, against the decoder on latents it was not fitted to."""
+    _, side = both
+    known = side.model.model.latent_format
+    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(9))
+    latent = torch.nn.functional.interpolate(noise, scale_factor=4, mode="bilinear")
+    with torch.inference_mode():
+        shown = side.vae.decode(latent / SCALE).movedim(-1, 1) * 2 - 1
+    shown = torch.nn.functional.avg_pool2d(shown, 8)
+    factors, bias = torch.tensor(known.latent_rgb_factors), torch.tensor(known.latent_rgb_factors_bias)
+    guess = torch.einsum("bchw,ck->bkhw", latent, factors) + bias[:, None, None]
+    assert (guess - shown).std() < 0.7 * shown.std()
+
+
+def test_a_missing_or_broken_checkpoint_is_named(both, tmp_path):
+    from comfyui_ddim.nodes.comfy_loading import load_checkpoint
+
+    with pytest.raises(ValueError, match=r"gone\.safetensors: no such file"):
+        load_checkpoint(tmp_path / "gone.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "odd.safetensors", {"comfyui_ddim": "{}"})
+    with pytest.raises(ValueError, match=r"odd\.safetensors: no tensor 'model\.diffusion_model"):
+        load_checkpoint(tmp_path / "odd.safetensors")
 
 
 TOP = torch.zeros(1, 128, 128)
@@ -411,11 +448,6 @@ def test_every_node_appears(server):
     assert set(NODE_CLASS_MAPPINGS) <= set(info)
     assert info["DDIMLoadModel"]["input"]["required"]["ckpt_name"][0][0] == SHIPPED.name
     assert all(info[name]["description"] for name in NODE_CLASS_MAPPINGS)
-
-
-def test_the_pack_loads_fast(server):
-    (seconds,) = re.findall(r"([\d.]+) seconds: .*ComfyUI-DDIM", server.log.read_text())
-    assert float(seconds) <= 0.3
 
 
 @pytest.mark.parametrize("workflow", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
