@@ -202,11 +202,18 @@ class _Validation:
             return at.too_small(value)
         if "max" in declared.options and value > declared.options["max"]:
             return at.too_big(value)
-        choices = declared.type
-        if self._newer and choices == "COMBO":
-            choices = declared.options.get("options", [])
-        if isinstance(choices, list) and value not in choices:
+        choices = self._choices(declared)
+        several = self._newer and bool(declared.options.get("multi_select")) and isinstance(value, list)
+        if choices is not None and any(one not in choices for one in (value if several else [value])):
             return at.not_in_list(value, choices)
+        return None
+
+    def _choices(self, declared: Input) -> list[Any] | None:
+        """What a combo's value must be among; None for other inputs, and for choices that a server would list."""
+        if isinstance(declared.type, list):
+            return declared.type
+        if self._newer and declared.type == "COMBO" and not declared.options.get("remote"):
+            return declared.options.get("options", [])
         return None
 
     async def _ask_class(

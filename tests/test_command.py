@@ -292,6 +292,14 @@ def test_bad_options(place, capsys, arguments, line):
     assert refused(capsys).startswith(line)
 
 
+@pytest.mark.parametrize("arguments", [["--seed", "x"], ["--colour"], ["--cache", "big"]])
+def test_options_that_cannot_be_parsed(place, capsys, arguments):
+    with pytest.raises(SystemExit) as exit_:
+        run("w.json", *arguments)
+    assert exit_.value.code == 2
+    assert arguments[0] in refused(capsys)
+
+
 def test_a_title_that_two_nodes_have(place, capsys):
     prompt = counting()
     prompt["2"]["_meta"] = {"title": "The number"}

@@ -174,6 +174,22 @@ def test_constants_are_converted(inputs, converted):
         assert [type(seen[name]) for name in seen] == [type(converted[name]) for name in seen]
 
 
+@pytest.mark.parametrize(
+    ("options", "value", "fault"),
+    [
+        ({"options": ["a", "b"]}, "b", False),
+        ({"options": ["a", "b"]}, "z", True),
+        ({"options": ["a", "b"], "multi_select": True}, {"__value__": ["a", "b"]}, False),
+        ({"options": ["a", "b"], "multi_select": True}, {"__value__": ["a", "z"]}, True),
+        ({"options": [], "remote": {"route": "/files"}}, "z", False),
+    ],
+)
+def test_choices_in_the_newer_form_are_checked_by_the_newer_rules(options, value, fault):
+    classes = {"Newer": node_class({"c": ("COMBO", options)})}
+    assert check(saved("Newer", {"c": value}), classes=classes).accepted
+    assert check(saved("Newer", {"c": value}), classes=classes, newer_errors=True).accepted != fault
+
+
 def test_a_list_value_is_wrapped():
     seen = {}
 

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import traceback
+from typing import NoReturn
 
 from ..errors import WorkflowError
 from . import check, convert, nodes, run, show
@@ -43,8 +44,14 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, as for all user errors."""
+        self.exit(2, f"comfyui-ddim: {message} ({self.prog} --help shows what there is)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="comfyui-ddim", description="Run ComfyUI workflow files without ComfyUI's server or browser."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
