@@ -1,0 +1,112 @@
+"""Our conversion against ComfyUI's real front end, in Chromium: runs where COMFYUI_DIR names a ComfyUI checkout.
+
+Needs, besides: COMFYUI_PYTHON, the interpreter that runs that ComfyUI (default: this one); CHROMIUM, the browser
+(default: `chromium` on the PATH); node, with playwright-core on its NODE_PATH. Nothing is installed or fetched.
+With RECORD=1 the pairs of workflow and prompt are also written to tests/workflows, where test_reading.py finds them.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from comfyui_ddim.executor.reading import convert_workflow
+
+HERE = Path(__file__).parent
+RECORDED = HERE.parent / "workflows"
+COMFYUI = os.environ.get("COMFYUI_DIR")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+
+pytestmark = pytest.mark.skipif(
+    not (COMFYUI and CHROMIUM and shutil.which("node")), reason="needs COMFYUI_DIR, chromium and node"
+)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    """A ComfyUI of our own on this machine, with the node pack that the workflows are made of."""
+    base = tmp_path_factory.mktemp("comfyui")
+    for name in ("custom_nodes", "output", "temp", "user", "models"):
+        (base / name).mkdir()
+    shutil.copytree(HERE / "node_pack", base / "custom_nodes" / "reading_nodes")
+    shutil.copytree(Path(COMFYUI) / "input", base / "input")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+    command = [python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base)]
+    with (base / "log").open("w") as log, subprocess.Popen(command, cwd=COMFYUI, stdout=log, stderr=log) as server:
+        try:
+            yield _answering(f"http://127.0.0.1:{port}", server, base / "log")
+        finally:
+            server.terminate()
+
+
+def _answering(url, server, log):
+    for _ in range(240):
+        if server.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url + "/object_info", timeout=5).close()
+            return url
+        except OSError:
+            time.sleep(0.5)
+    pytest.skip(f"ComfyUI did not start: {log.read_text()[-300:]}")
+
+
+@pytest.fixture(scope="module")
+def object_info(url):
+    with urllib.request.urlopen(url + "/object_info") as answer:
+        return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def records(url):
+    command = ["node", str(HERE / "record.mjs"), url, CHROMIUM]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=600)
+    return json.loads(done.stdout)
+
+
+def test_conversion_equals_the_front_ends(records, object_info):
+    assert len(records) >= 80
+    pairs = {}
+    for name, record in records.items():
+        assert "error" not in record, (name, record)
+        pairs[name] = (record["saved"], record["prompt"])
+        if "given" in record:
+            pairs[name + ".given"] = (record["given"], record["built"])
+    if os.environ.get("RECORD"):
+        _write(pairs, object_info)
+    wrong = [
+        name
+        for name, (workflow, prompt) in pairs.items()
+        if essence(convert_workflow(workflow, object_info), object_info) != essence(prompt, object_info)
+    ]
+    assert not wrong
+
+
+def essence(prompt, object_info):
+    """Class and inputs of every node, without the players and viewers that no class declares (they hold "")."""
+    return {
+        key: (node["class_type"], {n: v for n, v in node["inputs"].items() if v != "" or n in declared})
+        for key, node in prompt.items()
+        for declared in [{n for group in object_info[node["class_type"]]["input"].values() for n in group}]
+    }
+
+
+def _write(pairs, object_info):
+    """One file per pair, and one with the definitions of all classes in them."""
+    used = {node["class_type"] for _, prompt in pairs.values() for node in prompt.values()}
+    used |= {node["type"] for workflow, _ in pairs.values() for node in workflow["nodes"]}
+    for name, (workflow, prompt) in pairs.items():
+        text = f'{{"workflow": {json.dumps(workflow)},\n"prompt": {json.dumps(prompt)}}}\n'
+        (RECORDED / f"{name}.json").write_text(text)
+    known = {name: object_info[name] for name in sorted(used & object_info.keys())}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(info)}" for name, info in known.items())
+    (RECORDED / "object_info.json").write_text("{" + lines + "}\n")
