@@ -108,7 +108,7 @@ class ClassicCache:
 
 
 class LRUCache:
-    """Keeps up to `size` results across prompts, those longest unused going first.
+    """Keeps results across prompts; when they are more than `size`, those of the longest unused runs go.
 
     The results of the current prompt are kept however many they are.
     """
@@ -126,12 +126,17 @@ class LRUCache:
         self._signatures = signatures
         self._run += 1
         self._mark(graph.original_prompt)
-        unused = sorted(
-            (self._used[key], key) for key in self._results if self._used[key] < self._run
-        )
-        for _, key in unused[: max(0, len(self._results) - self._size)]:
-            del self._results[key], self._used[key]
-        self._used = {key: run for key, run in self._used.items() if key in self._results or run == self._run}
+        self._forget_unused()
+
+    def _forget_unused(self) -> None:
+        """Drop all that was last used in the oldest run, then the next, until few enough are left."""
+        for run in sorted(set(self._used.values())):
+            if len(self._results) <= self._size or run == self._run:
+                break
+            unused = [key for key, last in self._used.items() if last == run]
+            for key in unused:
+                del self._used[key]
+                self._results.pop(key, None)
 
     def _mark(self, node_ids: Iterable[str]) -> None:
         for node_id in node_ids:
@@ -140,6 +145,7 @@ class LRUCache:
     def expand(self, parent_id: str, children: Iterable[str]) -> None:
         """Count the children as used."""
         self._mark(children)
+        self._forget_unused()
 
     def get(self, node_id: str) -> Result | None:
         """The result of this node, or of one just like it in any prompt."""

@@ -204,7 +204,8 @@ class Run:
 
     def uis(self) -> dict[str, dict[str, list[Any]]]:
         """What every node shows, those answered from the cache included."""
-        results = {node_id: self._cache.get(node_id) for node_id in self._graph.original_prompt}
+        node_ids = (*self._graph.original_prompt, *self._graph.ephemeral_prompt)
+        results = {node_id: self._cache.get(node_id) for node_id in node_ids}
         cached = {node_id: result.ui for node_id, result in results.items() if result is not None and result.ui}
         return {**cached, **self._account.uis}
 
