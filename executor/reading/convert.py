@@ -11,9 +11,10 @@ from ..errors import WorkflowError
 from .definition import Definition, parse_definition
 from .fill import Filler
 from .flatten import FlatNode, Source, flatten
-from .graph import Graph, Workflow, parse_workflow
+from .graph import Graph, Workflow, parse_workflow, short
 from .groups import PREFIXES, unfold_group
-from .resolve import Resolver, held_values
+from .held import held_values
+from .resolve import Resolver
 
 
 def convert_workflow(
@@ -37,8 +38,9 @@ def convert_workflow(
     flat = flatten(parsed, definitions)
     running = {node.id: node for node in flat.values() if not node.virtual and not node.stopped}
     _refuse_unknown(node for node in running.values() if node.definition is None)
-    resolver = Resolver(flat, held_values(flat))
-    filler = Filler(flat, resolver, now or datetime.now(), rng or random.Random(0))
+    held = held_values(flat)
+    resolver = Resolver(flat, held.slots)
+    filler = Filler(flat, resolver, held.widgets, now or datetime.now(), rng or random.Random(0))
     return {node.id: _entry(node, filler, running) for node in running.values()}
 
 
@@ -55,8 +57,9 @@ def _refuse_unknown(nodes: Iterable[FlatNode]) -> None:
     unknown = []
     for node in nodes:
         pack = node.node.properties.get("cnr_id") or node.node.properties.get("aux_id")
-        title = f', "{node.node.title}"' if node.node.title and node.node.title != node.node.type else ""
-        unknown.append(f"node {node.id}: unknown type {node.node.type!r}{title}" + (f", from {pack}" if pack else ""))
+        title = f", titled {short(node.node.title)}" if node.node.title not in (None, node.node.type) else ""
+        origin = f", from {short(pack)}" if pack else ""
+        unknown.append(f"node {node.id}: unknown type {short(node.node.type)}{title}{origin}")
     if unknown:
         more = f"; and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise WorkflowError("; ".join(unknown[:5]) + more)

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from .flatten import FlatNode, Source
-from .resolve import Held, Resolver
+from .held import Held
+from .resolve import Resolver
 from .texts import PREFIXED, as_text, choose, fill_in
 from .widgets import widget_values
 
@@ -20,6 +21,7 @@ class Filler:
 
     flat: Mapping[str, FlatNode]
     resolver: Resolver
+    set_by_hosts: Mapping[str, Mapping[str, Any]]
     now: datetime
     rng: random.Random
     _names: dict[str, FlatNode] = field(default_factory=dict)
@@ -33,7 +35,7 @@ class Filler:
         """Widget name -> value of a node that has a class: its own, or what is held for it elsewhere."""
         assert node.definition is not None
         elsewhere = {name: source.value for name, source in found.items() if isinstance(source, Held)}
-        return widget_values(node.node, node.definition) | elsewhere
+        return widget_values(node.node, node.definition) | self.set_by_hosts.get(node.id, {}) | elsewhere
 
     def sent(self, node: FlatNode, found: Mapping[str, Source | Held]) -> dict[str, Any]:
         """Input name -> value, of the widgets that send one; `found` as above."""

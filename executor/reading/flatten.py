@@ -8,12 +8,7 @@ from dataclasses import dataclass, replace
 from ..errors import WorkflowError
 from .definition import Definition
 from .graph import BYPASS, NEVER, SUBGRAPH_INPUT, Graph, Node, Slot, Workflow
-
-MAX_NODES = 100_000
-"""More nodes than this, counted with subgraphs unfolded, is refused: nesting multiplies what a small file holds."""
-
-MAX_DEPTH = 64
-"""Subgraphs nested deeper than this are refused."""
+from .limits import MAX_DEPTH, MAX_NODES, MAX_SLOTS
 
 VIRTUAL_TYPES = frozenset({"Reroute", "PrimitiveNode", "Note", "MarkdownNote"})
 """Nodes that live in the browser alone: they are never run, and links pass through them slot by slot."""
@@ -60,7 +55,7 @@ class FlatNode:
         return self.subgraph is not None or self.node.type in VIRTUAL_TYPES
 
     def __str__(self) -> str:
-        return f"node {self.id} ({self.node.type})"
+        return f"node {self.id} ({self.node.type[:60]})"
 
 
 def flatten(workflow: Workflow, definitions: Mapping[str, Definition]) -> dict[str, FlatNode]:
@@ -69,6 +64,7 @@ def flatten(workflow: Workflow, definitions: Mapping[str, Definition]) -> dict[s
     Raises WorkflowError for a subgraph that holds itself, and for too many nodes or levels.
     """
     flat: dict[str, FlatNode] = {}
+    slots = 0
     # An explicit stack: how deep a file nests is its own choice and must not become the depth of Python's stack.
     levels = [_Level("", workflow.graph, iter(workflow.graph.nodes.values()), ())]
     while levels:
@@ -80,8 +76,10 @@ def flatten(workflow: Workflow, definitions: Mapping[str, Definition]) -> dict[s
         subgraph = workflow.subgraphs.get(node.type)
         flat_node = _place(node, level, subgraph, definitions.get(node.type))
         flat[flat_node.id] = flat_node
-        if len(flat) > MAX_NODES:
-            raise WorkflowError(f"more than {MAX_NODES} nodes once the subgraphs are unfolded")
+        slots += len(flat_node.inputs) + len(flat_node.outputs)
+        if len(flat) > MAX_NODES or slots > MAX_SLOTS:
+            limits = f"{MAX_NODES} nodes or {MAX_SLOTS} slots"
+            raise WorkflowError(f"more than {limits} once its subgraphs are unfolded; fewer are read")
         if subgraph is not None:
             if node.type in level.inside:
                 raise WorkflowError(f"{flat_node}: this subgraph contains itself")

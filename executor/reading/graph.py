@@ -5,13 +5,11 @@ Only what decides the prompt is kept; positions, colours, groups, native reroute
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import WorkflowError
-
-logger = logging.getLogger(__name__)
+from .limits import MAX_NAME, MAX_NODES
 
 NEVER, BYPASS = 2, 4
 """The two node modes that keep a node from running: muted, and bypassed (its inputs stand in for its outputs)."""
@@ -43,7 +41,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node as saved. `values` is what its widgets held: by position, by name, or nothing at all."""
+    """One node as saved. `values` is what its widgets held: by position, by name, or nothing at all.
+
+    `named` is the same by name, which newer editors save besides.
+    """
 
     id: str
     type: str
@@ -53,9 +54,10 @@ class Node:
     outputs: tuple[Slot, ...]
     values: list[Any] | dict[str, Any] | None
     properties: dict[str, Any]
+    named: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"node {self.id} ({self.type})"
+        return f"node {self.id} ({self.type[:60]})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,10 @@ def parse_workflow(data: dict[str, Any]) -> Workflow:
 
 def _graph(data: dict[str, Any], where: str) -> Graph:
     nodes: dict[str, Node] = {}
-    for entry in _list(data.get("nodes"), "nodes" + where):
+    entries = _list(data.get("nodes"), "nodes" + where)
+    if len(entries) > MAX_NODES:
+        raise WorkflowError(f"{len(entries)} nodes{where}; at most {MAX_NODES} are read")
+    for entry in entries:
         node = parse_node(entry, where)
         if node.id in nodes:
             raise WorkflowError(f"two nodes{where} have the id {node.id}; ids must differ")
@@ -106,7 +111,7 @@ def _graph(data: dict[str, Any], where: str) -> Graph:
     fed_by = {link.target_slot: key for key, link in links.items() if link.target == SUBGRAPH_OUTPUT}
     inputs = [_slot(s, "inputs" + where) for s in _list(data.get("inputs"), "inputs" + where)]
     outputs = [_slot(s, "outputs" + where) for s in _list(data.get("outputs"), "outputs" + where)]
-    outputs = [Slot(s.name, s.type, fed_by.get(i)) for i, s in enumerate(outputs)]
+    outputs = [replace(slot, link=fed_by.get(i)) for i, slot in enumerate(outputs)]
     return Graph(nodes, links, tuple(inputs), tuple(outputs))
 
 
@@ -117,10 +122,10 @@ def parse_node(entry: Any, where: str = "") -> Node:
     here = f" of node {node_id}{where}"
     values = data.get("widgets_values")
     if values is not None and not isinstance(values, list | dict):
-        raise WorkflowError(f"widgets_values{here} is {_short(values)}; expected a list or an object")
+        raise WorkflowError(f"widgets_values{here} is {short(values)}; expected a list or an object")
     mode = data.get("mode") or 0
     if not isinstance(mode, int):
-        raise WorkflowError(f"mode{here} is {_short(mode)}; expected a number from 0 to 4")
+        raise WorkflowError(f"mode{here} is {short(mode)}; expected a number from 0 to 4")
     title = data.get("title")
     return Node(
         id=node_id,
@@ -131,6 +136,7 @@ def parse_node(entry: Any, where: str = "") -> Node:
         outputs=tuple(_slot(slot, "outputs" + here) for slot in _list(data.get("outputs"), "outputs" + here)),
         values=values,
         properties=_dict(data.get("properties"), "properties" + here),
+        named=_dict(data.get("widgets_values_named"), "widgets_values_named" + here),
     )
 
 
@@ -151,6 +157,8 @@ def slot_type(declared: Any) -> str:
     """A slot's type as text: a list of choices is a COMBO, no type at all takes any."""
     if isinstance(declared, list | tuple):
         return "COMBO"
+    if isinstance(declared, str) and len(declared) > MAX_NAME:
+        raise WorkflowError(f"a slot type of {len(declared)} characters; at most {MAX_NAME} are read")
     return declared if isinstance(declared, str) else "*"
 
 
@@ -161,8 +169,8 @@ def _link(entry: Any, where: str) -> tuple[str, Link]:
         names = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
         key, origin, origin_slot, target, target_slot = (entry.get(name) for name in names)
     else:
-        raise WorkflowError(f"a link{where} is {_short(entry)}; expected [id, from, slot, to, slot, type]")
-    here = f" of link {_short(key)}{where}"
+        raise WorkflowError(f"a link{where} is {short(entry)}; expected [id, from, slot, to, slot, type]")
+    here = f" of link {short(key)}{where}"
     return _id(key, "id of a link" + where), Link(
         _id(origin, "origin" + here),
         parse_index(origin_slot, "origin slot" + here),
@@ -173,7 +181,7 @@ def _link(entry: Any, where: str) -> tuple[str, Link]:
 
 def _dict(value: Any, what: str) -> dict[str, Any]:
     if value is not None and not isinstance(value, dict):
-        raise WorkflowError(f"{what} is {_short(value)}; expected an object")
+        raise WorkflowError(f"{what} is {short(value)}; expected an object")
     return value or {}
 
 
@@ -182,13 +190,13 @@ def _list(value: Any, what: str) -> list[Any]:
     if isinstance(value, dict):
         value = list(value.values())
     if value is not None and not isinstance(value, list):
-        raise WorkflowError(f"{what} is {_short(value)}; expected a list")
+        raise WorkflowError(f"{what} is {short(value)}; expected a list")
     return value or []
 
 
 def _text(value: Any, what: str) -> str:
     if not isinstance(value, str):
-        raise WorkflowError(f"{what} is {_short(value)}; expected text")
+        raise WorkflowError(f"{what} is {short(value)}; expected text")
     return value
 
 
@@ -196,8 +204,10 @@ def _id(value: Any, what: str) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise WorkflowError(f"{what} is {_short(value)}; expected a number or text")
-    return str(value)
+        raise WorkflowError(f"{what} is {short(value)}; expected a number or text")
+    if len(text := str(value)) > MAX_NAME:
+        raise WorkflowError(f"{what} has {len(text)} characters; at most {MAX_NAME} are read")
+    return text
 
 
 def parse_index(value: Any, what: str) -> int:
@@ -205,10 +215,11 @@ def parse_index(value: Any, what: str) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise WorkflowError(f"{what} is {_short(value)}; expected a whole number")
+        raise WorkflowError(f"{what} is {short(value)}; expected a whole number")
     return value
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value from a file as an error line shows it: cut where it is long."""
     text = repr(value) if not isinstance(value, list | dict) else f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

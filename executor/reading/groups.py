@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import WorkflowError
 from .definition import SEEDS, Definition, Widget, seed_control
 from .graph import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, Graph, Link, Node, Slot, parse_index, parse_node
+from .limits import MAX_NAME, MAX_NODES
 
 PREFIXES = ("workflow>", "workflow/")
 """What a group node's type has before the group's name; the second is how the first editors wrote it."""
@@ -48,10 +49,14 @@ def unfold_group(name: str, data: dict[str, Any], definitions: Mapping[str, Defi
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """What the file says of a group: nodes by number, links inside by (node, input), outputs also used outside."""
+    """What the file says of a group: nodes by number, the links inside, and the outputs that are used outside too.
+
+    `fed` has the links by the (node, input) they feed, `leaving` those inputs by the (node, output) that feeds them.
+    """
 
     nodes: dict[str, Node]
     fed: dict[tuple[str, str], Link]
+    leaving: dict[tuple[str, int], list[tuple[str, str]]]
     external: set[tuple[str, int]]
     config: dict[str, Any]
 
@@ -62,14 +67,10 @@ class _Group:
             value = value.get(step) if isinstance(value, dict) else None
         return value if isinstance(value, dict) else {}
 
-    def leaving(self, node_id: str, slot: int) -> list[tuple[str, str]]:
-        """The inputs inside that an output feeds, as (node, input)."""
-        return [key for key, link in self.fed.items() if (link.origin, link.origin_slot) == (node_id, slot)]
-
 
 def _parse(data: dict[str, Any], where: str) -> _Group:
-    entries, links, external = (data.get(key) or [] for key in ("nodes", "links", "external"))
-    if not all(isinstance(part, list) for part in (entries, links, external)):
+    entries, links, ends = (data.get(key) or [] for key in ("nodes", "links", "external"))
+    if not all(isinstance(part, list) for part in (entries, links, ends)):
         raise WorkflowError(f"nodes, links and external{where} must be lists")
     nodes = {}
     for i, entry in enumerate(entries):
@@ -85,16 +86,25 @@ def _parse(data: dict[str, Any], where: str) -> _Group:
         if node is not None and str(origin) in nodes and 0 <= target_slot < len(node.inputs):
             name = node.inputs[target_slot].name
             fed[node.id, name] = Link(str(origin), origin_slot, node.id, target_slot)
-    used = {(str(entry[0]), entry[1]) for entry in external if isinstance(entry, list) and len(entry) >= 2}
+    leaving: dict[tuple[str, int], list[tuple[str, str]]] = {}
+    for key, link in fed.items():
+        leaving.setdefault((link.origin, link.origin_slot), []).append(key)
+    external = set()
+    for entry in ends:
+        if not isinstance(entry, list) or len(entry) < 2:
+            raise WorkflowError(f"an entry of external{where} must be [node, slot, type]")
+        node_index, slot = (parse_index(value, "external" + where) for value in entry[:2])
+        external.add((str(node_index), slot))
     config = data.get("config")
-    return _Group(nodes, fed, used, config if isinstance(config, dict) else {})
+    return _Group(nodes, fed, leaving, external, config if isinstance(config, dict) else {})
 
 
 def _inner_definition(node: Node, group: _Group, definitions: Mapping[str, Definition]) -> Definition:
     """What a node inside declares; the browser's own nodes get sockets of the types they are joined with."""
     if node.type in definitions:
         return definitions[node.type]
-    targets = [slot for n, name in group.leaving(node.id, 0) for slot in group.nodes[n].inputs if slot.name == name]
+    fed = group.leaving.get((node.id, 0), [])
+    targets = [slot for target, name in fed[:1] for slot in group.nodes[target].inputs if slot.name == name]
     if node.type == "PrimitiveNode" and targets:
         kind = targets[0].type
         widgets = (Widget("value", kind), *seed_control(kind))
@@ -146,11 +156,13 @@ class _Outside:
         label = next((slot.label for slot in node.inputs if slot.name == inside), None)
         name = key = custom if isinstance(custom, str) else label or inside
         if name in self.seen or (node.type == "PrimitiveNode" and node.title):
-            title = node.title or node.type
+            title = (node.title or node.type)[:MAX_NAME]
             name = key = f"{title} {inside}"
             if name in self.seen:
                 name = f"{title} {self.seen[name]} {inside}"
         self.seen[key] = self.seen.get(key, 1) + 1
+        if len(self.seen) > MAX_NODES or len(name) > 2 * MAX_NAME:
+            raise WorkflowError(f"node {node.id} of a group node: more inputs, or longer names, than are read")
         return name
 
 
@@ -158,7 +170,7 @@ def _outputs(group: _Group, inner: Mapping[str, Definition]) -> Iterator[tuple[s
     """Type, node and slot of every output that the host shows: all that aren't used up inside."""
     for node in group.nodes.values():
         for slot, kind in enumerate(inner[node.id].outputs):
-            used_up = bool(group.leaving(node.id, slot)) and (node.id, slot) not in group.external
+            used_up = (node.id, slot) in group.leaving and (node.id, slot) not in group.external
             visible = group.setting(node.id, "output", str(slot)).get("visible")
             if visible if isinstance(visible, bool) else not used_up:
                 yield kind, node.id, slot

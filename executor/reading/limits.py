@@ -1,4 +1,19 @@
-"""How much of a file is read before it is refused."""
+"""How large a workflow may be; what is larger is refused before it takes time and memory."""
 
-MAX_TEXT = 64 * 2**20
+MAX_TEXT = 32 * 2**20
 """Bytes of JSON, in a file of its own or inside a picture."""
+
+MAX_NODES = 100_000
+"""Nodes, counted with subgraphs unfolded: nesting multiplies what a small file holds."""
+
+MAX_SLOTS = 1_000_000
+"""Inputs and outputs of all those nodes together."""
+
+MAX_DEPTH = 64
+"""Subgraphs inside one another."""
+
+MAX_STEPS = 5_000_000
+"""Slots looked at while following links."""
+
+MAX_NAME = 1000
+"""Characters of an id or a slot's type; more are refused, since names are repeated for everything inside."""

@@ -47,8 +47,9 @@ def read_png_texts(file: BinaryIO) -> dict[str, str]:
         data = file.read(length)
         file.seek(4, 1)
         keyword, _, rest = data.partition(b"\0")
-        if len(data) == length and keyword.lower() in (b"prompt", b"workflow", b"parameters"):
-            texts.setdefault(keyword.decode("latin-1").lower(), _text(kind, rest))
+        name = keyword.decode("latin-1").lower()
+        if len(data) == length and name in ("prompt", "workflow", "parameters") and name not in texts:
+            texts[name] = _text(kind, rest)
     return texts
 
 

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import WorkflowError
 from .flatten import FlatNode, Missing, Source
 from .graph import BYPASS, Slot
-from .widgets import widget_values
-
-MAX_STEPS = 5_000_000
-"""Links followed for one workflow before it is refused as too tangled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A value held by a widget elsewhere: one promoted to a subgraph's host, or a PrimitiveNode's own."""
-
-    value: Any
+from .held import Held
+from .limits import MAX_STEPS
 
 
 @dataclass(slots=True)
 class Resolver:
-    """Follows links in a flat graph. `held` gives the values that hosts and primitives hold, by (id, slot)."""
+    """Follows links in a flat graph; `held` gives the values that hosts and primitives hold, by (id, slot)."""
 
     flat: Mapping[str, FlatNode]
     held: Mapping[tuple[str, int], Held]
@@ -48,6 +38,7 @@ class Resolver:
             if source.of_host:  # out of the subgraph, through its host
                 held, wanted = self.held.get((origin.id, source.slot), held), ""
             elif origin.node.mode == BYPASS:
+                self.steps += len(origin.inputs)
                 slot, wanted = bypassed_input(origin, source.slot, wanted), ""
             elif origin.subgraph is not None:  # into a subgraph
                 source = origin.outlets[source.slot] if 0 <= source.slot < len(origin.outlets) else None
@@ -69,7 +60,7 @@ class Resolver:
         seen.add(key)
         self.steps += 1
         if self.steps > MAX_STEPS:
-            raise WorkflowError(f"following its links takes more than {MAX_STEPS} steps")
+            raise WorkflowError(f"its links take more than {MAX_STEPS} steps to follow; fewer are followed")
 
 
 def bypassed_input(node: FlatNode, slot: int, wanted: str) -> int | None:
@@ -97,31 +88,3 @@ def types_match(a: str, b: str) -> bool:
     if a in ("", "*") or b in ("", "*"):
         return True
     return not set(a.lower().split(",")).isdisjoint(b.lower().split(","))
-
-
-def held_values(flat: Mapping[str, FlatNode]) -> dict[tuple[str, int], Held]:
-    """The values of primitives and of the widgets that hosts show, by node id and slot."""
-    held: dict[tuple[str, int], Held] = {}
-    promoted = _promoted(flat)
-    for node in flat.values():
-        values = node.node.values
-        if node.definition is not None and node.subgraph is not None:  # a group node
-            shows = widget_values(node.node, node.definition)
-            slots = enumerate(slot.widget for slot in node.inputs)
-            held |= {(node.id, i): Held(shows[name]) for i, name in slots if name in shows}
-        elif node.subgraph is not None and isinstance(values, list):
-            shown = [(node.id, i) for i in range(len(node.inputs)) if (node.id, i) in promoted]
-            held |= {key: Held(value) for key, value in zip(shown, values, strict=False)}
-        elif node.node.type == "PrimitiveNode" and isinstance(values, list) and values:
-            held[node.id, 0] = Held(values[0])
-    return held
-
-
-def _promoted(flat: Mapping[str, FlatNode]) -> set[tuple[str, int]]:
-    """The inputs of hosts that show a widget from inside: those that feed one."""
-    promoted: set[tuple[str, int]] = set()
-    for node in reversed(flat.values()):  # what is inside comes after its host
-        for i, (slot, source) in enumerate(zip(node.inputs, node.sources, strict=True)):
-            if isinstance(source, Source) and source.of_host and (slot.widget or (node.id, i) in promoted):
-                promoted.add((source.id, source.slot))
-    return promoted

@@ -8,13 +8,18 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from ..errors import WorkflowError
+
 PREFIXED = frozenset(
     "SaveImage SaveLatent SaveAudio SaveAnimatedPNG SaveAnimatedWEBP SaveWEBM SaveGLB CLIPSave VAESave ModelSave "
     "LoraSave".split()
 )
 """The classes in whose `filename_prefix` the browser fills in names and dates."""
 
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n\r\u2028\u2029]*", re.DOTALL)
+MAX_PREFIX = 4096
+"""Characters of a file name that are filled in, and of one value put there; no file system takes more."""
+
+_COMMENT = re.compile(r"/\*|//[^\n\r\u2028\u2029]*")
 _ESCAPED = re.compile(r"\\([{}|])")
 _TOKEN = re.compile(r"%([^%]+)%")
 _DATE = re.compile("dd?|MM?|hh?|mm?|ss?|yyy?y?")
@@ -23,7 +28,7 @@ _UNFIT = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 
 def choose(text: str, rng: random.Random) -> str:
     """A prompt with its comments gone and one alternative of each {a|b} taken; a brace after a backslash is a brace."""
-    text = _COMMENT.sub("", text)
+    text = _without_comments(text)
     # Per brace that is open: its alternatives so far, each a list of pieces. The first is the text outside them all.
     open_braces: list[list[list[str]]] = [[[]]]
 
@@ -49,11 +54,30 @@ def choose(text: str, rng: random.Random) -> str:
     return _ESCAPED.sub(r"\1", "".join(open_braces[0][0]))
 
 
+def _without_comments(text: str) -> str:
+    """Without /* ... */ that end, and without // to the end of the line."""
+    kept, at, last_end = [], 0, text.rfind("*/")
+    match = _COMMENT.search(text)
+    while match is not None:
+        start, end = match.span()
+        closed = start + 2 <= last_end
+        if match[0] == "/*":
+            end = text.index("*/", start + 2) + 2 if closed else start + 1
+        if match[0] != "/*" or closed:
+            kept.append(text[at:start])
+            at = end
+        match = _COMMENT.search(text, end)
+    return "".join((*kept, text[at:]))
+
+
 def fill_in(text: str, widget: Callable[[str, str], Any], now: datetime) -> str:
     """A file name with %date:yyyy-MM-dd% and %Node.widget% filled in, and what it can't fill in left as it is.
 
-    `widget` gives the value of a node's widget by their names; KeyError where there is none.
+    `widget` gives the value of a node's widget by their names; KeyError where there is none. Raises WorkflowError for
+    a name or value too long for a file's name.
     """
+    if len(text) > MAX_PREFIX:
+        raise WorkflowError(f"a file name of {len(text)} characters; expected at most {MAX_PREFIX}")
 
     def replace(match: re.Match[str]) -> str:
         token = match[1]
@@ -64,7 +88,9 @@ def fill_in(text: str, widget: Callable[[str, str], Any], now: datetime) -> str:
             value = widget(node, name)
         except KeyError:
             return match[0]
-        return _UNFIT.sub("_", as_text(value))
+        if len(filled := as_text(value)) > MAX_PREFIX:
+            raise WorkflowError(f"{match[0]} in a file name stands for {len(filled)} characters; at most {MAX_PREFIX}")
+        return _UNFIT.sub("_", filled)
 
     return _TOKEN.sub(replace, text)
 

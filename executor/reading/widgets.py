@@ -17,9 +17,10 @@ def widget_values(node: Node, definition: Definition) -> dict[str, Any]:
     if isinstance(node.values, dict):
         return values | {name: node.values[name] for name in names if name in node.values}
     saved = _without_dummies(node.values or [], definition.forced)
-    extra = [value for value in saved[len(names) :] if value not in (None, "", "image")]
-    if extra:
-        logger.warning("%s holds %d more widget values than its class has widgets", node, len(extra))
+    if node.named and len(saved) != len(names):
+        return values | {name: node.named[name] for name in names if name in node.named}
+    if len(saved) > len(names) and saved[len(names)] not in (None, "", "image"):
+        logger.warning("%s holds %d widget values, its class has %d widgets", node, len(saved), len(names))
     values |= zip(names, saved, strict=False)
     sampler = values.get("sampler_name")
     if node.type in ("KSampler", "KSamplerAdvanced") and isinstance(sampler, str):

@@ -1,0 +1,207 @@
+"""What conversion does where no recording tells: newer files, group nodes, and files with something missing."""
+
+import json
+from pathlib import Path
+
+import pytest
+from comfyui_ddim.executor.errors import WorkflowError
+from comfyui_ddim.executor.reading import convert_workflow
+
+OBJECT_INFO = json.loads((Path(__file__).parent / "workflows" / "object_info.json").read_text())
+MUTED, BYPASSED = 2, 4
+
+
+def slot(name, kind, link=None, **more):
+    return {"name": name, "type": kind, "link": link, **more}
+
+
+def node(node_id, kind, *inputs, outputs=(), values=None, **more):
+    slots = [{"name": kind, "type": kind} for kind in outputs]
+    return {"id": node_id, "type": kind, "inputs": list(inputs), "outputs": slots, "widgets_values": values, **more}
+
+
+NUMBER = slot("number", "INT", 7, widget={"name": "number"})
+
+
+def source(node_id, number=1):
+    return node(node_id, "ReadingSource", values=[number])
+
+
+def inputs(workflow):
+    return {key: entry["inputs"] for key, entry in convert_workflow(workflow, OBJECT_INFO).items()}
+
+
+def hosted(host=None, inner=(), links=(), ins=(), outs=(), nodes=(), outer_links=()):
+    """Node 5 is the host of a subgraph with these inner nodes and links."""
+    definition = {"id": "sub", "nodes": list(inner), "links": list(links), "inputs": list(ins), "outputs": list(outs)}
+    host = {"id": 5, "type": "sub", "inputs": [], "outputs": [], **(host or {})}
+    return {"nodes": [host, *nodes], "links": list(outer_links), "definitions": {"subgraphs": [definition]}}
+
+
+def link(link_id, origin, origin_slot, target, target_slot):
+    return {
+        "id": link_id,
+        "origin_id": origin,
+        "origin_slot": origin_slot,
+        "target_id": target,
+        "target_slot": target_slot,
+        "type": "*",
+    }
+
+
+@pytest.mark.parametrize(("mode", "image"), [(MUTED, {}), (BYPASSED, {"images": ["1", 3]})])
+def test_a_stopped_host_stops_what_is_inside(mode, image):
+    workflow = hosted(
+        {"mode": mode, "inputs": [slot("image", "IMAGE", 1)]},
+        inner=[node(2, "ReadingOptional", slot("image", "IMAGE", 7))],
+        links=[link(7, -10, 0, 2, 0), link(8, 2, 0, -20, 0)],
+        ins=[slot("image", "IMAGE")],
+        outs=[slot("image", "IMAGE")],
+        nodes=[source(1), node(6, "ReadingSave", slot("images", "IMAGE", 2), values=["x"])],
+        outer_links=[[1, 1, 3, 5, 0, "IMAGE"], [2, 5, 0, 6, 0, "IMAGE"]],
+    )
+    assert inputs(workflow) == {"1": {"number": 1}, "6": {"filename_prefix": "x"} | image}
+
+
+def test_a_subgraphs_input_may_go_straight_to_its_output():
+    workflow = hosted(
+        {"inputs": [slot("image", "IMAGE", 1)]},
+        links=[link(7, -10, 0, -20, 0)],
+        ins=[slot("image", "IMAGE")],
+        outs=[slot("image", "IMAGE")],
+        nodes=[source(1), node(6, "ReadingSave", slot("images", "IMAGE", 2))],
+        outer_links=[[1, 1, 3, 5, 0, "IMAGE"], [2, 5, 0, 6, 0, "IMAGE"]],
+    )
+    assert inputs(workflow)["6"]["images"] == ["1", 3]
+
+
+def test_proxy_widgets_set_the_values_inside():
+    workflow = hosted(
+        {
+            "properties": {"proxyWidgets": [["2", "text"], ["-1", "number"], ["9", "$$canvas-image-preview"]]},
+            "widgets_values": ["outside", 12, None],
+        },
+        inner=[node(2, "ReadingWidgets", NUMBER, values=[1, 0.5, "inside"])],
+        links=[link(7, -10, 0, 2, 0)],
+        ins=[slot("number", "INT")],
+    )
+    sent = inputs(workflow)["5:2"]
+    assert (sent["number"], sent["text"], sent["real"]) == (12, "outside", 0.5)
+
+
+def test_a_primitive_inside_a_subgraph():
+    workflow = hosted(
+        inner=[
+            node(1, "PrimitiveNode", outputs=["INT"], values=[55, "fixed"]),
+            node(2, "ReadingWidgets", NUMBER),
+        ],
+        links=[link(7, 1, 0, 2, 0)],
+    )
+    assert inputs(workflow)["5:2"]["number"] == 55
+
+
+def test_values_by_name():
+    by_name = node(1, "ReadingWidgets", values={"text": "named", "choice": "beta", "player": {"x": 1}})
+    sent = inputs({"nodes": [by_name]})["1"]
+    assert (sent["text"], sent["choice"], sent["number"]) == ("named", "beta", 7)
+    assert "player" not in sent
+    also = node(2, "ReadingWidgets", values=["odd"], widgets_values_named={"text": "named"})
+    assert inputs({"nodes": [also]})["2"]["text"] == "named"
+
+
+def group(nodes, links=(), host=None, more=(), outer_links=(), external=()):
+    groups = {"g": {"nodes": list(nodes), "links": list(links), "external": list(external)}}
+    host = {"id": 5, "type": "workflow>g", "inputs": [], "outputs": [], **(host or {})}
+    return {"nodes": [host, *more], "links": list(outer_links), "extra": {"groupNodes": groups}}
+
+
+PAIR = {
+    "nodes": [source(-1), node(-1, "ReadingOptional", slot("image", "IMAGE"), slot("mask", "MASK"), values=[0.5])],
+    "links": [[0, 3, 1, 0, 1, "IMAGE"]],
+    "external": [[1, 0, "IMAGE"]],
+}
+# What the pair shows: INT, FLOAT, STRING, MASK and BOOLEAN of the source, then IMAGE and MASK of the other.
+SAVED = {
+    "more": [node(6, "ReadingSave", slot("images", "IMAGE", 1), values=["x"])],
+    "outer_links": [[1, 5, 5, 6, 0, "IMAGE"]],
+}
+
+
+def test_a_group_node_feeds_what_is_outside():
+    assert inputs(group(**PAIR, **SAVED))["6"]["images"] == ["5:1", 0]
+
+
+def test_a_muted_group_node_stops_what_is_inside():
+    assert inputs(group(**PAIR, **SAVED, host={"mode": MUTED})) == {"6": {"filename_prefix": "x"}}
+
+
+def test_a_bypassed_node_in_a_group_passes_on():
+    pair = PAIR | {"nodes": [PAIR["nodes"][0], PAIR["nodes"][1] | {"mode": BYPASSED}]}
+    assert inputs(group(**pair, **SAVED))["6"]["images"] == ["5:0", 3]
+
+
+def test_a_reroute_in_a_group_passes_on():
+    reroute = node(-1, "Reroute", slot("", "*"), outputs=["IMAGE"])
+    nodes = [PAIR["nodes"][0], reroute, PAIR["nodes"][1]]
+    workflow = group(nodes, [[0, 3, 1, 0, 1, "IMAGE"], [1, 0, 2, 0, 2, "IMAGE"]])
+    assert inputs(workflow)["5:2"]["image"] == ["5:0", 3]
+
+
+def test_a_group_node_may_feed_another():
+    second = {"id": 8, "type": "workflow>g", "inputs": [slot("image2", "IMAGE", 1)], "outputs": []}
+    workflow = group(**PAIR, more=[second], outer_links=[[1, 5, 5, 8, 1, "IMAGE"]])
+    assert inputs(workflow)["8:1"]["image2"] == ["5:1", 0]
+    assert inputs(workflow)["8:1"]["image"] == ["8:0", 3]
+
+
+def test_a_group_nodes_widget_may_be_linked():
+    host = {"inputs": [slot("number", "INT", 1, widget={"name": "number"})], "widgets_values": [3, 0.25]}
+    workflow = group(**PAIR, host=host, more=[source(9)], outer_links=[[1, 9, 0, 5, 0, "INT"]])
+    assert inputs(workflow)["5:0"]["number"] == ["9", 0]
+    assert inputs(workflow)["5:1"]["strength"] == 0.25
+
+
+def test_a_group_in_a_group():
+    outer = {"nodes": [{"id": -1, "type": "workflow>g", "inputs": [], "outputs": []}], "links": [], "external": []}
+    workflow = group(**PAIR)
+    workflow["extra"]["groupNodes"]["outer"] = outer
+    workflow["nodes"] = [{"id": 7, "type": "workflow>outer", "widgets_values": [44]}]
+    assert inputs(workflow)["7:0:0"] == {"number": 44}
+    assert inputs(workflow)["7:0:1"]["image"] == ["7:0:0", 3]
+
+
+def test_unknown_types_are_named_with_title_and_pack():
+    properties = {"cnr_id": "comfyui-nowhere"}
+    unknown = node(12, "NoSuchNode", title="Magic", properties=properties)
+    for workflow in ({"nodes": [unknown]}, hosted(inner=[unknown])):
+        with pytest.raises(WorkflowError, match="12: unknown type 'NoSuchNode', titled 'Magic', from 'comfyui-now"):
+            convert_workflow(workflow, OBJECT_INFO)
+
+
+def test_unknown_types_that_would_not_run_are_no_fault():
+    unknown = node(2, "NoSuchNode", slot("image", "IMAGE", 1), outputs=["IMAGE"], mode=BYPASSED)
+    save = node(3, "ReadingSave", slot("images", "IMAGE", 2))
+    workflow = {"nodes": [source(1), unknown, save], "links": [[1, 1, 3, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]]}
+    assert inputs(workflow)["3"]["images"] == ["1", 3]
+    assert inputs({"nodes": [unknown | {"mode": MUTED}]}) == {}
+
+
+@pytest.mark.parametrize("links", [[], [[1, 99, 0, 2, 0, "IMAGE"]]])
+def test_links_to_what_is_not_there_are_refused(links):
+    save = node(2, "ReadingSave", slot("images", "IMAGE", 1))
+    with pytest.raises(WorkflowError, match=r"node 2 \(ReadingSave\): 'images' leads to (link 1|node 99), which"):
+        convert_workflow({"nodes": [save], "links": links}, OBJECT_INFO)
+
+
+def test_links_in_a_circle_are_refused():
+    circle = [node(1, "Reroute", slot("", "*", 1)), node(2, "Reroute", slot("", "*", 2))]
+    save = node(3, "ReadingSave", slot("images", "IMAGE", 1))
+    workflow = {"nodes": [*circle, save], "links": [[1, 2, 0, 1, 0, "*"], [2, 1, 0, 2, 0, "*"]]}
+    with pytest.raises(WorkflowError, match="circle"):
+        convert_workflow(workflow, OBJECT_INFO)
+
+
+def test_subgraphs_in_a_circle_are_refused():
+    definitions = [{"id": "a", "nodes": [node(1, "b")]}, {"id": "b", "nodes": [node(1, "a")]}]
+    with pytest.raises(WorkflowError, match="contains itself"):
+        convert_workflow({"nodes": [node(1, "a")], "definitions": {"subgraphs": definitions}}, OBJECT_INFO)
