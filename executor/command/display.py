@@ -34,12 +34,11 @@ class Display:
         """An event of the run."""
         if name == "progress" and not self._quiet:
             self._show_progress(data)
-        if name == "executing":
-            self.close_bars()
+        if name in ("executing", "executed"):
+            self.close_bars(only_full=True)  # others may be of coroutine nodes that still run
         if name == "execution_interrupted":
             self.stopped_at = data["node_id"]
         if name == "executed":
-            self.close_bars()
             data = {**data, "files": [str(path) for path in self._files(data["output"])]}
         if self._as_json:
             print(json.dumps({"type": name, "data": _plain(data)}, default=str), file=self._out, flush=True)
@@ -56,11 +55,12 @@ class Display:
         bar.total = data["max"]
         bar.update(data["value"] - bar.n)
 
-    def close_bars(self) -> None:
-        """Finish all bars; what is printed next begins on its own line."""
-        for bar in self._bars.values():
-            bar.close()
-        self._bars.clear()
+    def close_bars(self, only_full: bool = False) -> None:
+        """Finish the bars, so that what is printed next begins on its own line."""
+        for node_id, bar in list(self._bars.items()):
+            if not only_full or bar.n >= bar.total:
+                bar.close()
+                del self._bars[node_id]
 
     def _files(self, output: dict[str, Any] | None) -> Iterator[Path]:
         """The files that a node says it wrote: anywhere in what it shows, as `{"filename", "subfolder", "type"}`."""
