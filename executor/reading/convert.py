@@ -14,6 +14,7 @@ from .flatten import FlatNode, Source, flatten
 from .graph import Graph, Workflow, parse_workflow, short
 from .groups import PREFIXES, unfold_group
 from .held import held_values
+from .limits import MAX_SLOTS
 from .resolve import Resolver
 
 
@@ -32,9 +33,7 @@ def convert_workflow(
     """
     parsed = parse_workflow(workflow)
     definitions = _definitions(parsed, object_info)
-    for name, data in parsed.groups.items():
-        for kind in (prefix + name for prefix in PREFIXES):
-            parsed.subgraphs[kind], definitions[kind] = unfold_group(name, data, definitions)
+    _unfold_groups(parsed, definitions)
     flat = flatten(parsed, definitions)
     running = {node.id: node for node in flat.values() if not node.virtual and not node.stopped}
     _refuse_unknown(node for node in running.values() if node.definition is None)
@@ -51,6 +50,18 @@ def _definitions(workflow: Workflow, object_info: Mapping[str, Any]) -> dict[str
         nodes = group.get("nodes")
         types |= {str(node.get("type")) for node in nodes or () if isinstance(node, dict)}
     return {kind: parse_definition(kind, object_info[kind]) for kind in types if kind in object_info}
+
+
+def _unfold_groups(workflow: Workflow, definitions: dict[str, Definition]) -> None:
+    """Adds the group nodes to the subgraphs and definitions, in the file's order: a later one may hold an earlier."""
+    slots = 0
+    for name, data in workflow.groups.items():
+        graph, definition = unfold_group(name, data, definitions)
+        for prefix in PREFIXES:
+            workflow.subgraphs[prefix + name], definitions[prefix + name] = graph, definition
+        slots += definition.size
+        if slots > MAX_SLOTS:
+            raise WorkflowError(f"its group nodes show more than {MAX_SLOTS} inputs and outputs")
 
 
 def _refuse_unknown(nodes: Iterable[FlatNode]) -> None:

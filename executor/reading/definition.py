@@ -44,6 +44,11 @@ class Definition:
     forced: tuple[bool, ...] = ()
     """One entry per value that saves from before forceInput lost its widget hold: True where it was a dummy."""
 
+    @property
+    def size(self) -> int:
+        """How many inputs, outputs and widgets there are."""
+        return len(self.inputs) + len(self.outputs) + len(self.widgets)
+
 
 def parse_definition(class_type: str, info: Mapping[str, Any]) -> Definition:
     """Reads one entry of ComfyUI's /object_info."""

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import WorkflowError
 from .definition import SEEDS, Definition, Widget, seed_control
 from .graph import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, Graph, Link, Node, Slot, parse_index, parse_node
-from .limits import MAX_NAME, MAX_NODES
+from .limits import MAX_GROUP_SLOTS, MAX_NAME
 
 PREFIXES = ("workflow>", "workflow/")
 """What a group node's type has before the group's name; the second is how the first editors wrote it."""
@@ -23,6 +23,8 @@ def unfold_group(name: str, data: dict[str, Any], definitions: Mapping[str, Defi
     """The inside of the group node `name` as a subgraph, its nodes numbered, and what its outside declares."""
     group = _parse(data, f" of group node {name!r}")
     inner = {node.id: _inner_definition(node, group, definitions) for node in group.nodes.values()}
+    if sum(definition.size for definition in inner.values()) > MAX_GROUP_SLOTS:
+        raise WorkflowError(f"group node {name[:60]!r} shows more than {MAX_GROUP_SLOTS} inputs and outputs")
     outside = _Outside(group)
     late: list[tuple[Node, list[Widget]]] = []
     for node in group.nodes.values():
@@ -161,8 +163,8 @@ class _Outside:
             if name in self.seen:
                 name = f"{title} {self.seen[name]} {inside}"
         self.seen[key] = self.seen.get(key, 1) + 1
-        if len(self.seen) > MAX_NODES or len(name) > 2 * MAX_NAME:
-            raise WorkflowError(f"node {node.id} of a group node: more inputs, or longer names, than are read")
+        if len(name) > 2 * MAX_NAME:
+            raise WorkflowError(f"an input of a group node has a name of {len(name)} characters; fewer are read")
         return name
 
 

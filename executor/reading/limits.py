@@ -9,10 +9,13 @@ MAX_NODES = 100_000
 MAX_SLOTS = 1_000_000
 """Inputs and outputs of all those nodes together."""
 
+MAX_GROUP_SLOTS = 20_000
+"""Inputs, outputs and widgets of the nodes in one group node."""
+
 MAX_DEPTH = 64
 """Subgraphs inside one another."""
 
-MAX_STEPS = 5_000_000
+MAX_STEPS = 1_000_000
 """Slots looked at while following links."""
 
 MAX_NAME = 1000
