@@ -118,7 +118,7 @@ def pytest_collection_finish(session):
         server.start(command_line)
         return process
 
-    for module in {item.module for item in session.items}:
+    for module in {item.module for item in session.items if hasattr(item.module, "ComfyClient")}:
         module.subprocess = types.SimpleNamespace(Popen=start)
         for name in ("connect", "queue_prompt", "get_image", "get_history", "get_all_history"):
             setattr(module.ComfyClient, name, getattr(Client, name))
