@@ -205,3 +205,9 @@ def test_subgraphs_in_a_circle_are_refused():
     definitions = [{"id": "a", "nodes": [node(1, "b")]}, {"id": "b", "nodes": [node(1, "a")]}]
     with pytest.raises(WorkflowError, match="contains itself"):
         convert_workflow({"nodes": [node(1, "a")], "definitions": {"subgraphs": definitions}}, OBJECT_INFO)
+
+
+def test_a_malformed_definition_is_named():
+    for info in (3, {"input": 3}, {"input": {"required": 3}}, {"input": {"required": {"a": ["INT", 3]}}}):
+        with pytest.raises(WorkflowError, match="definition of 'Odd'"):
+            convert_workflow({"nodes": [node(1, "Odd")]}, {"Odd": info})

@@ -48,8 +48,16 @@ def _definitions(workflow: Workflow, object_info: Mapping[str, Any]) -> dict[str
     types = {node.type for graph in graphs for node in graph.nodes.values()}
     for group in workflow.groups.values():
         nodes = group.get("nodes")
-        types |= {str(node.get("type")) for node in nodes or () if isinstance(node, dict)}
-    return {kind: parse_definition(kind, object_info[kind]) for kind in types if kind in object_info}
+        entries = nodes if isinstance(nodes, list) else ()
+        types |= {str(entry.get("type")) for entry in entries if isinstance(entry, dict)}
+    return {kind: _definition(kind, object_info[kind]) for kind in types if kind in object_info}
+
+
+def _definition(kind: str, info: Any) -> Definition:
+    try:
+        return parse_definition(kind, info)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise WorkflowError(f"the definition of {short(kind)} isn't what /object_info gives: {error}") from None
 
 
 def _unfold_groups(workflow: Workflow, definitions: dict[str, Definition]) -> None:
@@ -85,6 +93,8 @@ def _entry(node: FlatNode, filler: Filler, running: Mapping[str, FlatNode]) -> d
             inputs[name] = [source.id, source.slot]
         elif isinstance(source, Source):
             inputs.pop(name, None)
+        else:  # also for an input that is no widget: then the widget is on a host
+            inputs.setdefault(name, _wrapped(source.value))
     title = node.node.title or node.definition.title
     return {"class_type": node.node.type, "inputs": inputs, "_meta": {"title": title}}
 

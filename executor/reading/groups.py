@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import WorkflowError
 from .definition import SEEDS, Definition, Widget, seed_control
-from .graph import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, Graph, Link, Node, Slot, parse_index, parse_node
+from .graph import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, Graph, Link, Node, Slot, parse_index, parse_node, short
 from .limits import MAX_GROUP_SLOTS, MAX_NAME
 
 PREFIXES = ("workflow>", "workflow/")
@@ -21,10 +21,10 @@ PREFIXES = ("workflow>", "workflow/")
 
 def unfold_group(name: str, data: dict[str, Any], definitions: Mapping[str, Definition]) -> tuple[Graph, Definition]:
     """The inside of the group node `name` as a subgraph, its nodes numbered, and what its outside declares."""
-    group = _parse(data, f" of group node {name!r}")
+    group = _parse(data, f" of group node {short(name)}")
     inner = {node.id: _inner_definition(node, group, definitions) for node in group.nodes.values()}
     if sum(definition.size for definition in inner.values()) > MAX_GROUP_SLOTS:
-        raise WorkflowError(f"group node {name[:60]!r} shows more than {MAX_GROUP_SLOTS} inputs and outputs")
+        raise WorkflowError(f"group node {short(name)} shows more than {MAX_GROUP_SLOTS} inputs and outputs")
     outside = _Outside(group)
     late: list[tuple[Node, list[Widget]]] = []
     for node in group.nodes.values():

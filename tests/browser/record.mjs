@@ -9,9 +9,10 @@ const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
 const browser = await chromium.launch({ executablePath, headless: true, args: flags })
 try {
   const page = await browser.newPage()
-  await page.goto(url)
+  page.setDefaultTimeout(240_000)
+  await page.goto(url, { waitUntil: 'domcontentloaded' })
   const ready = () => window.app?.vueAppReady && window.app.graph && window.LiteGraph?.registered_node_types.KSampler
-  await page.waitForFunction(ready, null, { timeout: 120_000 })
+  await page.waitForFunction(ready)
   for (const name of ['kit.js', 'workflows.js']) {
     await page.addScriptTag({ content: readFileSync(new URL(name, import.meta.url), 'utf8'), type: name === 'kit.js' ? '' : 'module' })
   }
