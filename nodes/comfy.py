@@ -34,10 +34,9 @@ class ComfyHost:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""
         sampler = Run(plan, latent.get("batch_index"))
         x = run_inside(model, positive, negative, latent, sampler)
-        passed_on = {key: value for key, value in latent.items() if key not in ("samples", "noise_mask")}
         result = sampler.result
         others = (_unscaled(model, each) for each in (result.x0, result.states, result.predictions))
-        return {**passed_on, "samples": x}, *({"samples": each} for each in others)
+        return {**latent, "samples": x}, *({"samples": each} for each in others)
 
     def invert(self, model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint) -> Inverted:
         """Take a latent back to the noise that it comes from."""

@@ -32,7 +32,10 @@ def png_text(prompt: dict | None, extra: dict | None) -> PngInfo:
 
 
 def save_pictures(images: torch.Tensor, folder: Path, prefix: str, info: PngInfo, compress: int = 4) -> list[Path]:
-    """Write IMAGE (b, h, w, 3) as PREFIX_00001_.png and so on, counting up from what is there; returns the paths."""
+    """Write IMAGE (b, h, w, 3) as PREFIX_00001_.png and so on, counting up from what is there; returns the paths.
+
+    Values are cut to bytes, not rounded, so that the files are those that ComfyUI writes.
+    """
     height, width = images.shape[1:3]
     path = inside(folder, _filled_in(prefix, width, height))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +43,7 @@ def save_pictures(images: torch.Tensor, folder: Path, prefix: str, info: PngInfo
     taken = [int(match[1]) for other in path.parent.iterdir() if (match := pattern.match(other.name))]
     number = max(taken, default=0)
     written = []
-    for pixels in (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy():
+    for pixels in (images.clamp(0, 1) * 255).to(torch.uint8).cpu().numpy():
         picture = BytesIO()
         Image.fromarray(pixels).save(picture, format="PNG", pnginfo=info, compress_level=compress)
         number += 1

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ..executor import context
 from ..networks import LatentDiffusion, load_checkpoint
-from ..sampler import FixedPoint, ModelGuide, Schedule, X0Filter, quantizer
-from ..sampler.conditioning import fit
+from ..sampler import FixedPoint, ModelGuide, Schedule, X0Filter, fit, quantizer
 from .plan import Plan, fit_batch, latent_mask
 from .run import Inverted, invert, run
 
@@ -157,9 +156,8 @@ class LightHost:
             _report,
             own.filters(),
         )
-        passed_on = {key: value for key, value in latent.items() if key not in ("samples", "noise_mask")}
         others = (own.unscaled(x) for x in (result.x0, result.states, result.predictions))
-        return {**passed_on, **own.unscaled(result.x)}, *others
+        return {**latent, **own.unscaled(result.x)}, *others
 
     def invert(
         self, model: Model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint

@@ -24,7 +24,7 @@ COMMANDS = (run, check, show, convert, nodes)
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (the process's own if None); returns the exit code."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.ERROR, format="%(message)s")
+    logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.WARNING, format="%(message)s")
     arguments.out = sys.stdout
     try:
         with contextlib.redirect_stdout(sys.stderr):
