@@ -1,0 +1,85 @@
+"""The demo's training tools on tiny networks: rescaled latents, the resumable loop, the prompt grid; and what ships."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from comfyui_ddim.demo.evaluate import prompt_grid
+from comfyui_ddim.demo.loop import Budget, train
+from comfyui_ddim.demo.scenes import PAINTS, SHAPES, caption, random_scene, render
+from comfyui_ddim.demo.train_autoencoder import psnr, to_tensor
+from comfyui_ddim.demo.train_diffusion import standardise
+from comfyui_ddim.demo.words import VOCABULARY
+from comfyui_ddim.networks import Autoencoder, AutoencoderConfig, load_checkpoint
+from comfyui_ddim.nodes.light import SHIPPED
+from torch import nn
+
+
+def test_standardised_latents_have_unit_variance_and_decode_to_the_same():
+    torch.manual_seed(0)
+    before = Autoencoder(AutoencoderConfig((32, 32), blocks=1)).eval()
+    x = torch.rand(6, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        z, log_variance = before.moments(x)
+        after, shift, gain = standardise(before, z, 0.18215)
+        new, new_log_variance = after.moments(x)
+    scaled = new * 0.18215
+    assert torch.allclose(scaled.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
+    assert torch.allclose(scaled.std((0, 2, 3)), torch.ones(4), atol=1e-4)
+    assert torch.allclose(new, (z - shift[:, None, None]) * gain[:, None, None], atol=1e-3)
+    assert torch.allclose(new_log_variance, log_variance + 2 * gain.log()[:, None, None], atol=1e-4)
+    assert torch.allclose(after.decode(new), before.decode(z), atol=1e-4)
+
+
+def test_training_goes_on_where_it_stopped(tmp_path):
+    path = tmp_path / "state.pt"
+
+    def run(seconds: float) -> tuple[nn.Module, list[int]]:
+        torch.manual_seed(0)
+        network = nn.Linear(1, 1)
+        steps = []
+
+        def loss(step: int, share: float) -> torch.Tensor:
+            assert 0 <= share < 1
+            steps.append(step)
+            return (network(torch.ones(1)) - 3).square().sum()
+
+        return train(network, loss, Budget(seconds, 0.05, warmup=1, average=0.5), path), steps
+
+    _, first = run(0.3)
+    average, second = run(0.9)
+    assert first[0] == 0 and second[0] == first[-1] + 1
+    assert average(torch.ones(1)).item() == pytest.approx(3, abs=0.05)
+    again, third = run(0.9)
+    assert not third and torch.equal(again.weight, average.weight)  # the budget is spent
+    lines = [json.loads(line) for line in path.with_suffix(".log").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [20 * (i + 1) for i in range(len(lines))]
+
+
+def test_psnr_of_a_known_error():
+    x = torch.zeros(2, 3, 4, 4)
+    assert psnr(x, x + 0.2).tolist() == pytest.approx([20.0, 20.0], abs=1e-4)  # a tenth of the range of 2
+
+
+def test_the_prompt_grid_names_everything_and_repeats_nothing():
+    scenes = prompt_grid()
+    prompts = [caption(scene) for scene in scenes]
+    assert len(set(prompts)) == len(prompts) >= 200
+    assert {word for prompt in prompts for word in prompt.split()} >= set(VOCABULARY[2:]) - {"and", "right of"} - {
+        "and"
+    }
+    for kinds, of in ((SHAPES, "shape"), (PAINTS, "paint")):
+        counts = [sum(getattr(solid, of) == kind for scene in scenes for solid in scene.solids) for kind in kinds]
+        assert max(counts) <= 1.5 * min(counts)
+
+
+def test_what_ships_is_small_and_keeps_renders():
+    assert SHIPPED.stat().st_size <= 25e6
+    model = load_checkpoint(SHIPPED)
+    assert model.config.vocabulary == VOCABULARY
+    rng = np.random.default_rng(123)
+    x = to_tensor(np.stack([render(random_scene(rng)) for _ in range(8)]))
+    latents = model.encode_picture(x) * model.scale_factor
+    assert latents.std().item() == pytest.approx(1, abs=0.15)
+    assert psnr(x, model.decode_latent(latents / model.scale_factor)).mean() > 27
