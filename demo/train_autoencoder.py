@@ -19,7 +19,7 @@ CROP = 64
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
     """(b, h, w, 3) uint8 to (b, 3, h, w) float32 in [-1, 1]."""
-    return rearrange(torch.from_numpy(np.ascontiguousarray(pictures)), "b h w c -> b c h w").float() / 127.5 - 1
+    return rearrange(torch.from_numpy(np.array(pictures)), "b h w c -> b c h w").float() / 127.5 - 1
 
 
 def train_autoencoder(
