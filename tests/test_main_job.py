@@ -145,11 +145,13 @@ def test_a_light_edit_keeps_more_than_a_strong_one(tmp_path, capsys):
     workflow = ROOT / "workflows" / "image_to_image.json"
     errors = []
     for denoise in (0.1, 0.9):
-        settings = ("--set", f"DDIM Sampler.denoise={denoise}", "--output", tmp_path, "--quiet")
-        (file,) = run(workflow, *settings, capsys=capsys)[1]
+        # The picture's own prompt, unguided: what changes then is only what denoise lets go.
+        prompt = "2.positive=a large red sphere in the middle on a green floor under a blue sky"
+        settings = ("--set", f"DDIM Sampler.denoise={denoise}", "--set", "DDIM Sampler.cfg=1", "--set", prompt)
+        (file,) = run(workflow, *settings, "--output", tmp_path, "--quiet", capsys=capsys)[1]
         strip = pixels(file)
         errors.append(np.abs(strip[:, :128] - strip[:, -128:]).mean())
-    assert errors[0] < 0.5 * errors[1]
+    assert errors[0] < 0.7 * errors[1]
 
 
 def changed(**changes) -> dict:
@@ -168,7 +170,7 @@ BAD = {
     "steps of 0": (changed(sampler__steps=0), ["sampler", "DDIMSampler", "steps", "0"]),
     "missing input": (changed(sampler__latent=None), ["sampler", "DDIMSampler", "latent"]),
     "wrong link type": (changed(decode__samples=["model", 0]), ["decode", "DDIMDecode", "samples", "MODEL", "LATENT"]),
-    "cycle": (changed(sampler__latent=["sampler", 0]), ["sampler", "cycle"]),
+    "cycle": (changed(sampler__latent=["sampler", 0]), ["sampler", "DDIMSampler", "depends on itself"]),
     "unknown class": ({**API, "x": {"class_type": "NoSuchNode", "inputs": {}}}, ["x", "NoSuchNode"]),
     "prefix leads out": (changed(save__filename_prefix="../x"), ["save", "SaveImage", "filename_prefix", "../x"]),
     "picture leads out": (
