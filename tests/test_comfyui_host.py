@@ -292,7 +292,7 @@ def with_a_weight_patch(side):
     key = "diffusion_model.middle_block.1.proj_in.weight"
     weight = model.model.state_dict()[key]
     change = torch.randn(weight.shape, generator=torch.Generator().manual_seed(4)) * weight.std()
-    assert model.add_patches({key: ("diff", (change,))}, 0.5) == [key]
+    assert model.add_patches({key: ("diff", (change,))}, 3.0) == [key]
     return SimpleNamespace(**{**vars(side), "model": model})
 
 
