@@ -7,7 +7,7 @@ from .latents import DDIMDecode, DDIMEmptyLatent, DDIMEncode
 from .loading import DDIMLoadModel
 from .masks import DDIMMask
 from .noise import DDIMNoise
-from .options import DDIMOptions, DDIMRescale, DDIMThreshold
+from .options import DDIMOptions, DDIMRescale, DDIMScoreCorrector, DDIMThreshold
 from .pictures import DDIMExampleImage, DDIMFilmStrip
 from .sampling import DDIMSampler
 from .schedules import DDIMCurve, DDIMGuidanceSchedule, DDIMSchedule
@@ -35,6 +35,7 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
         DDIMDecode,
         DDIMExampleImage,
         DDIMFilmStrip,
+        DDIMScoreCorrector,
     )
 }
 
@@ -56,4 +57,5 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DDIMDecode": "Decode (DDIM)",
     "DDIMExampleImage": "Example Image (DDIM)",
     "DDIMFilmStrip": "Film Strip (DDIM)",
+    "DDIMScoreCorrector": "Score Corrector (DDIM)",
 }

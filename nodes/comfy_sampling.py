@@ -114,6 +114,7 @@ class Run(Inside):
             keep,
             self.index,
             report,
+            scored=(guider.inner_model, guider.conds["positive"]),
         )
         return self.result.x
 

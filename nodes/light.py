@@ -155,6 +155,7 @@ class LightHost:
             latent.get("batch_index"),
             _report,
             own.filters(),
+            (diffusion, own.cond),
         )
         others = (own.unscaled(x) for x in (result.x0, result.states, result.predictions))
         return {**latent, **own.unscaled(result.x)}, *others

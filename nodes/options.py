@@ -7,10 +7,13 @@ from .inputs import choice, number, socket, toggle, whole
 from .plan import Options
 from .schedules import CURVE
 
-__all__ = ["OPTIONS", "DDIMOptions", "DDIMRescale", "DDIMThreshold"]
+__all__ = ["OPTIONS", "SCORE_CORRECTOR", "DDIMOptions", "DDIMRescale", "DDIMScoreCorrector", "DDIMThreshold"]
 
 OPTIONS = "DDIM_OPTIONS"
 """The socket type: an `Options`."""
+
+SCORE_CORRECTOR = "DDIM_SCORE_CORRECTOR"
+"""A socket type: an object with the published `modify_score(model, eps, x, t, cond)`."""
 
 BEFORE = socket(OPTIONS, "Options from another node, to go on from.")
 
@@ -49,9 +52,7 @@ class DDIMOptions:
                 ),
             },
             "optional": {
-                "temperature_schedule": socket(
-                    f"{CURVE},FLOAT", "A temperature for every step, in its place."
-                ),
+                "temperature_schedule": socket(f"{CURVE},FLOAT", "A temperature for every step, in its place."),
                 "options": BEFORE,
             },
         }
@@ -153,3 +154,53 @@ class DDIMRescale:
     def make(self, rescale: float, cfg_plus_plus: bool, options: Options | None = None) -> tuple[Options]:
         """Return DDIM_OPTIONS."""
         return (replace(options or Options(), rescale=rescale, plus_plus=cfg_plus_plus),)
+
+
+class DDIMScoreCorrector:
+    """A change of each predicted noise, after guidance."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = (
+        "Changes the noise that the model predicts, at every step after guidance: by a score corrector as the "
+        "published sampler takes it, by epsilon scaling (Ning et al. 2023), or both."
+    )
+    FUNCTION = "make"
+    RETURN_TYPES = (OPTIONS,)
+    RETURN_NAMES = ("options",)
+    OUTPUT_TOOLTIPS = ("For the sampler's options input.",)
+    SEARCH_ALIASES = ("epsilon scaling", "exposure bias", "modify_score", "classifier guidance")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """The divisor, and the corrector itself."""
+        return {
+            "required": {
+                "epsilon_scaling": number(
+                    1.005,
+                    0.5,
+                    2,
+                    0.001,
+                    "Predicted noise is divided by this: 1 is off; 1.002 to 1.01 sets right what models overrate.",
+                ),
+            },
+            "optional": {
+                "epsilon_scaling_schedule": socket(f"{CURVE},FLOAT", "A divisor for every step, in its place."),
+                "score_corrector": socket(
+                    SCORE_CORRECTOR, "From another pack: an object with modify_score(model, eps, x, t, cond)."
+                ),
+                "options": BEFORE,
+            },
+        }
+
+    def make(
+        self,
+        epsilon_scaling: float,
+        epsilon_scaling_schedule: PerStep | None = None,
+        score_corrector: object | None = None,
+        options: Options | None = None,
+    ) -> tuple[Options]:
+        """Return DDIM_OPTIONS; ValueError for a corrector without `modify_score`."""
+        if score_corrector is not None and not hasattr(score_corrector, "modify_score"):
+            raise ValueError(f"score_corrector is {score_corrector!r}, expected an object with modify_score")
+        scaling = epsilon_scaling if epsilon_scaling_schedule is None else epsilon_scaling_schedule
+        return (replace(options or Options(), score_corrector=score_corrector, epsilon_scaling=scaling),)

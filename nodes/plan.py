@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..sampler import (
     PRESETS,
+    Corrector,
     Guidance,
     KeyedNoise,
     NoiseSource,
@@ -19,6 +20,7 @@ from ..sampler import (
     SequentialNoise,
     Threshold,
     repaint_walk,
+    resolve,
 )
 
 __all__ = ["Options", "Plan", "Table", "fit_batch", "latent_mask", "seed_noise"]
@@ -60,6 +62,8 @@ class Options:
     jump_length, repeats: RePaint; repeats of 1 is none
     published_noise: draw from one generator in the published order, instead of for each sample and step on its own
     replay: what an inversion saw, to end at its picture exactly
+    score_corrector: has modify_score(model, eps, x, t, cond), the published interface; its answer takes eps's place
+    epsilon_scaling: what the guided eps is divided by, after the corrector
     """
 
     temperature: PerStep = 1.0
@@ -73,6 +77,21 @@ class Options:
     repeats: int = 1
     published_noise: bool = False
     replay: Replay | None = None
+    score_corrector: object | None = None
+    epsilon_scaling: PerStep = 1.0
+
+    def correct(self, steps: int, model: object, cond: object) -> Corrector | None:
+        """What changes each guided eps of a run of `steps`; the host's model and prompt are handed on as they are."""
+        scales = resolve(self.epsilon_scaling, steps, "epsilon scaling", low=0.01)
+        if self.score_corrector is None and all(scale == 1 for scale in scales):
+            return None
+
+        def correct(eps: Tensor, x: Tensor, t: Tensor, i: int) -> Tensor:
+            if self.score_corrector is not None:
+                eps = self.score_corrector.modify_score(model, eps, x, t, cond)
+            return eps / scales[i]
+
+        return correct
 
     def walk(self, steps: int) -> list[int] | None:
         """RePaint's order of `steps` steps; None for the plain one."""

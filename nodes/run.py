@@ -45,18 +45,27 @@ def run(
     index: Sequence[int] | None,
     report: Report,
     filters: Sequence[X0Filter] = (),
+    scored: tuple[object, object] = (None, None),
 ) -> Result:
     """Run a plan from the scaled latent (b, c, h, w), on its device.
 
     `make_guide` builds the guided model call for a schedule; `keep` is (mask, x0) in the sampler's convention,
     1 keeps, scaled; `index` as `Plan.noise` takes it; `report` is called before the first step and after each;
-    `filters` change the x0 predictions, after the plan's own threshold.
+    `filters` change the x0 predictions, after the plan's own threshold; `scored` is the (model, cond) that a score
+    corrector is shown.
     """
     options, rules = plan.options, plan.table.rules
     schedule = plan.table.schedule(alphas_cumprod, plan.steps, plan.eta, plan.denoise)
     if options.threshold is not None:
         filters = (options.threshold.filter(len(schedule)), *filters)
-    predict = Predictor(make_guide(schedule), schedule, parameterization, filters=filters, plus_plus=options.plus_plus)
+    predict = Predictor(
+        make_guide(schedule),
+        schedule,
+        parameterization,
+        correct=options.correct(len(schedule), *scored),
+        filters=filters,
+        plus_plus=options.plus_plus,
+    )
     noise, x_T = plan.noise(latent.shape, index)
     walk = options.walk(len(schedule))
     total = len(walk or schedule)

@@ -15,7 +15,7 @@ from PIL import Image
 
 ALL = {**NODE_CLASS_MAPPINGS, **STAND_IN_CLASS_MAPPINGS}
 SOCKETS = {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK"}
-SOCKETS |= {"DDIM_CURVE", "DDIM_SCHEDULE", "DDIM_OPTIONS"}
+SOCKETS |= {"DDIM_CURVE", "DDIM_SCHEDULE", "DDIM_OPTIONS", "DDIM_SCORE_CORRECTOR"}
 
 # Once published, a key, an input's name and an output's place never change: saved workflows name them. Add, don't edit.
 PUBLISHED = {
@@ -49,6 +49,10 @@ PUBLISHED = {
     "DDIMEncode": (["pixels", "vae"], ["LATENT"]),
     "DDIMDecode": (["samples", "vae"], ["IMAGE"]),
     "DDIMExampleImage": (["image"], ["IMAGE"]),
+    "DDIMScoreCorrector": (
+        ["epsilon_scaling", "epsilon_scaling_schedule", "score_corrector", "options"],
+        ["DDIM_OPTIONS"],
+    ),
     "DDIMFilmStrip": (["images", "columns", "gap", *(f"images_{i}" for i in range(2, 7))], ["IMAGE"]),
 }
 # ComfyUI's own names, inputs in their order, and outputs.

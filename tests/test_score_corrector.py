@@ -1,0 +1,77 @@
+"""The score corrector node: the published sampler's argument, through a plan."""
+
+import pytest
+import torch
+from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
+from comfyui_ddim.nodes.plan import Options, Plan, Table
+from comfyui_ddim.nodes.run import run
+from comfyui_ddim.sampler import Curve, DDIMSampler, ModelGuide, alphas_cumprod, make_betas
+
+SHAPE = (2, 4, 6, 5)
+STEPS = 10
+COND = torch.full((2, 3), 0.25)
+NODE = NODE_CLASS_MAPPINGS["DDIMScoreCorrector"]
+
+
+class Model:
+    """Some eps of x, t and the conditioning."""
+
+    num_timesteps, parameterization = 1000, "eps"
+    betas = torch.from_numpy(make_betas())
+    alphas_cumprod = torch.from_numpy(alphas_cumprod(make_betas()))
+    alphas_cumprod_prev = torch.cat([torch.ones(1), alphas_cumprod[:-1]])
+
+    def apply_model(self, x, t, cond):
+        return 0.7 * x + 0.2 * torch.sin(3 * x + t.reshape(-1, 1, 1, 1) / 100) + cond.mean()
+
+
+class Corrector:
+    """A published score corrector that uses all it is shown."""
+
+    def modify_score(self, model, eps, x, t, cond, strength=0.1):
+        return eps + strength * (x + model.num_timesteps / 1000 - t.reshape(-1, 1, 1, 1) / 500 + cond.sum())
+
+
+def run_plan(options: Options, eta: float = 0.0) -> torch.Tensor:
+    plan = Plan(seed=3, steps=STEPS, eta=eta, table=Table("published"), options=options)
+    x = torch.zeros(SHAPE)
+    model = Model()
+
+    def guide(schedule):
+        return ModelGuide(model, COND, None, (1.0,) * len(schedule))
+
+    return run(plan, x, model.alphas_cumprod, "eps", guide, None, None, lambda *_: None, scored=(model, COND)).x
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_the_node_gives_what_the_published_argument_gives(eta):
+    (before,) = NODE_CLASS_MAPPINGS["DDIMOptions"]().make(1.0, 0.0, False, 1, 10, 1, "published")
+    (options,) = NODE().make(1.0, None, Corrector(), before)
+    got = run_plan(options, eta)
+    torch.manual_seed(3)
+    published, _ = DDIMSampler(Model()).sample(
+        STEPS, 2, SHAPE[1:], COND, eta=eta, verbose=False, score_corrector=Corrector(), corrector_kwargs={}
+    )
+    assert torch.allclose(got, published, atol=1e-5)
+    assert (got - run_plan(before, eta)).abs().max() > 0.1
+
+
+def test_epsilon_scaling_divides_the_guided_eps():
+    class Divide:
+        def modify_score(self, model, eps, x, t, cond):
+            return eps / 1.25
+
+    scaled, divided = (run_plan(NODE().make(*arguments)[0]) for arguments in ((1.25,), (1.0, None, Divide())))
+    assert torch.equal(scaled, divided)
+    assert (scaled - run_plan(Options())).abs().max() > 0.01
+    # Two halves: the first five of ten steps have a progress below a half.
+    half = Curve(((0, 1.25), (0.5, 1.25), (0.5, 1.0), (1, 1.0)))
+    listed = [1.25] * 5 + [1.0] * 5
+    assert torch.equal(run_plan(NODE().make(1.0, half)[0]), run_plan(NODE().make(1.0, listed)[0]))
+
+
+def test_what_is_no_corrector_is_said():
+    with pytest.raises(ValueError, match="expected an object with modify_score"):
+        NODE().make(1.0, None, object())
+    with pytest.raises(ValueError, match="epsilon scaling has the value 0"):
+        run_plan(NODE().make(1.0, [0.0] * STEPS)[0])
