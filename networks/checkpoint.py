@@ -6,20 +6,29 @@ without it the values are those of the published Stable Diffusion checkpoints.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from .autoencoder import AutoencoderConfig
+from .controlnet import ControlNet
 from .latent_diffusion import LatentDiffusion, ModelConfig
 from .text import TextConfig
 from .unet import UNetConfig
 
-__all__ = ["CheckpointError", "load_checkpoint", "model_config", "save_checkpoint"]
+__all__ = [
+    "CheckpointError",
+    "load_checkpoint",
+    "load_controlnet",
+    "model_config",
+    "save_checkpoint",
+    "save_controlnet",
+]
 
 UNET, AUTOENCODER, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer.text_model."
 METADATA = "comfyui_ddim"
@@ -30,7 +39,10 @@ _DERIVED = re.compile(
     r"|model_ema\..*|.*position_ids)$"
 )
 
+CONTROL = "control_model."
+
 Shapes = Mapping[str, Sequence[int]]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class CheckpointError(ValueError):
@@ -43,20 +55,17 @@ def load_checkpoint(path: Path, device: str = "cpu", dtype: torch.dtype | None =
     Raises CheckpointError (a ValueError) that names the file for one that is no safetensors file, is cut off, lacks
     a tensor or has one too many or of another shape.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file, expected a .safetensors checkpoint")
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys() if not _DERIVED.match(name)}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: expected a safetensors file, {_plain(error)}") from error
-    try:
-        model = _assemble(tensors, metadata)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return model.to(device=device, dtype=dtype or torch.float32).eval().requires_grad_(False)
+    return _load(path, device, dtype, "", lambda shapes, metadata: LatentDiffusion(model_config(shapes, metadata)))
+
+
+def load_controlnet(path: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> ControlNet:
+    """Load a ControlNet's safetensors file; as `load_checkpoint`, with its errors."""
+
+    def empty(shapes: Shapes, metadata: Mapping[str, str]) -> ControlNet:
+        config = _unet(shapes, _extra(metadata), "")
+        return ControlNet(config, _shape(shapes, "input_hint_block.0.weight", 4)[1])
+
+    return _load(path, device, dtype, CONTROL, empty)
 
 
 def save_checkpoint(model: LatentDiffusion, path: Path, dtype: torch.dtype = torch.float16) -> None:
@@ -69,8 +78,12 @@ def save_checkpoint(model: LatentDiffusion, path: Path, dtype: torch.dtype = tor
         "scale_factor": config.scale_factor,
         "vocabulary": config.vocabulary,
     }
-    tensors = {name: tensor.detach().to(dtype).cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, path, {METADATA: json.dumps(extra), "format": "pt"})
+    _save(model, "", path, dtype, extra)
+
+
+def save_controlnet(net: ControlNet, path: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write a ControlNet with the published key names; its number of heads goes into the metadata."""
+    _save(net, CONTROL, path, dtype, {"unet_heads": net.config.heads})
 
 
 def model_config(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> ModelConfig:
@@ -78,11 +91,8 @@ def model_config(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> M
 
     Raises CheckpointError, naming a tensor, when the shapes aren't those of a Stable Diffusion 1.x kind of model.
     """
-    try:
-        extra = json.loads((metadata or {}).get(METADATA, "{}"))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"metadata {METADATA!r}: expected JSON, {error}") from error
-    unet, autoencoder, text = _unet(shapes, extra), _autoencoder(shapes), _text(shapes, extra)
+    extra = _extra(metadata or {})
+    unet, autoencoder, text = _unet(shapes, extra, UNET), _autoencoder(shapes), _text(shapes, extra)
     known = {name: extra[name] for name in ("parameterization", "scale_factor") if name in extra}
     return ModelConfig(unet, autoencoder, text, vocabulary=tuple(extra.get("vocabulary", ())), **known)
 
@@ -91,11 +101,48 @@ def _plain(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _assemble(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> LatentDiffusion:
-    config = model_config({name: tensor.shape for name, tensor in tensors.items()}, metadata)
-    with torch.device("meta"):
-        model = LatentDiffusion(config)
-    expected = model.state_dict()
+def _extra(metadata: Mapping[str, str]) -> dict:
+    try:
+        return json.loads(metadata.get(METADATA, "{}"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"metadata {METADATA!r}: expected JSON, {error}") from error
+
+
+def _save(network: nn.Module, prefix: str, path: Path, dtype: torch.dtype, extra: dict) -> None:
+    state = network.state_dict().items()
+    tensors = {prefix + name: tensor.detach().to(dtype).cpu().contiguous() for name, tensor in state}
+    save_file(tensors, path, {METADATA: json.dumps(extra), "format": "pt"})
+
+
+def _load(
+    path: Path,
+    device: str,
+    dtype: torch.dtype | None,
+    prefix: str,
+    empty: Callable[[Shapes, Mapping[str, str]], Network],
+) -> Network:
+    """The network that `empty` makes for a file's shapes and metadata, with the file's tensors under `prefix`."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file, expected a .safetensors checkpoint")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            names = [name for name in file.keys() if not _DERIVED.match(name)]  # noqa: SIM118
+            tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: expected a safetensors file, {_plain(error)}") from error
+    try:
+        with torch.device("meta"):
+            network = empty({name: tensor.shape for name, tensor in tensors.items()}, metadata)
+        _assign(network, tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return network.to(device=device, dtype=dtype or torch.float32).eval().requires_grad_(False)
+
+
+def _assign(network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    expected = network.state_dict()
     for problem, names in (
         ("missing", expected.keys() - tensors.keys()),
         ("unexpected", tensors.keys() - expected.keys()),
@@ -106,8 +153,7 @@ def _assemble(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> Latent
         if tensor.shape != expected[name].shape:
             came, wanted = list(tensor.shape), list(expected[name].shape)
             raise CheckpointError(f"tensor {name!r} has shape {came}, expected {wanted}")
-    model.load_state_dict(tensors, assign=True)
-    return model
+    network.load_state_dict(tensors, assign=True)
 
 
 def _shape(shapes: Shapes, name: str, ndim: int) -> Sequence[int]:
@@ -124,29 +170,28 @@ def _count(shapes: Shapes, pattern: str) -> int:
     return len(found)
 
 
-def _unet(shapes: Shapes, extra: dict) -> UNetConfig:
-    stem = _shape(shapes, f"{UNET}input_blocks.0.0.weight", 4)
-    out = _shape(shapes, f"{UNET}out.2.weight", 4)
+def _unet(shapes: Shapes, extra: dict, prefix: str) -> UNetConfig:
+    stem = _shape(shapes, f"{prefix}input_blocks.0.0.weight", 4)
     levels: list[list[int]] = [[]]  # the widths of each level's blocks
     attention: list[bool] = [False]
     context, depth, linear = 0, 1, False
-    for i in range(1, _count(shapes, re.escape(UNET) + r"input_blocks\.(\d+)\.")):
-        block = f"{UNET}input_blocks.{i}."
+    for i in range(1, _count(shapes, re.escape(prefix) + r"input_blocks\.(\d+)\.")):
+        block = f"{prefix}input_blocks.{i}."
         if f"{block}0.op.weight" in shapes:
             levels.append([])
             attention.append(False)
             continue
         levels[-1].append(_shape(shapes, f"{block}0.in_layers.2.weight", 4)[0])
         attention[-1] = f"{block}1.norm.weight" in shapes
-    middle = f"{UNET}middle_block.1."
+    middle = f"{prefix}middle_block.1."
     context = _shape(shapes, f"{middle}transformer_blocks.0.attn2.to_k.weight", 2)[1]
     depth = _count(shapes, re.escape(middle) + r"transformer_blocks\.(\d+)\.")
     linear = len(shapes.get(f"{middle}proj_in.weight", ())) == 2
     if not all(levels):
-        raise CheckpointError(f"{UNET}input_blocks: expected residual blocks at every level")
+        raise CheckpointError(f"{prefix}input_blocks: expected residual blocks at every level")
     return UNetConfig(
         in_channels=stem[1],
-        out_channels=out[0],
+        out_channels=_shape(shapes, f"{prefix}out.2.weight", 4)[0] if prefix else stem[1],
         channels=tuple(widths[-1] for widths in levels),
         blocks=len(levels[0]),
         attention=tuple(attention),

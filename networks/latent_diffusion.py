@@ -1,6 +1,6 @@
 """A latent diffusion model as one object: UNet, autoencoder, text transformer, and the training noise schedule."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,10 @@ from .text import TextConfig, TextTransformer
 from .tokenizer import WordTokenizer
 from .unet import UNet, UNetConfig
 
-__all__ = ["LatentDiffusion", "ModelConfig"]
+__all__ = ["Conditioning", "LatentDiffusion", "ModelConfig"]
+
+Conditioning = Tensor | Mapping[str, Sequence[Tensor] | None]
+"""Text alone, or the published dict: see `LatentDiffusion.apply_model`."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,34 @@ class LatentDiffusion(nn.Module):
         """The number type of the UNet's weights."""
         return next(self.model.parameters()).dtype
 
-    def apply_model(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        """The UNet's prediction for scaled latents x (b, c, h, w) at timesteps t (b,) under text (b or 1, n, width)."""
-        unet = self.model.diffusion_model
-        context = cond["c_crossattn"] if isinstance(cond, dict) else cond
-        if isinstance(context, list):
-            context = torch.cat(context, dim=1)
+    def apply_model(self, x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        """The UNet's prediction for scaled latents x (b, c, h, w) at timesteps t (b,), like x.
+
+        `cond` is the text (b or 1, n, width) or a dict of `c_crossattn`: [texts, joined along n]; `c_concat`:
+        [(b or 1, c, h, w), joined to x's channels] for models that were trained for it; `control`: residuals as a
+        ControlNet gives them, scaled and summed. Raises ValueError where the channels don't add up.
+        """
+        parts = cond if isinstance(cond, dict) else {"c_crossattn": cond}
+        context, control = parts["c_crossattn"], parts.get("control")
+        if isinstance(context, list | tuple):
+            context = context[0] if len(context) == 1 else torch.cat(list(context), dim=1)
         context = context.expand(len(x), -1, -1).to(self.dtype)
-        return unet(x.to(self.dtype), t, context).to(x.dtype)
+        if control is not None:
+            control = [residual.to(self.dtype) for residual in control]
+        unet = self.model.diffusion_model
+        return unet(self._input(x, parts.get("c_concat")), t, context, control).to(x.dtype)
+
+    def _input(self, x: Tensor, concat: Sequence[Tensor] | None) -> Tensor:
+        """x and what is joined to its channels, in the UNet's number type."""
+        parts = [x, *(part.expand(len(x), -1, -1, -1) for part in concat or ())]
+        channels, expected = [part.shape[1] for part in parts], self.config.unet.in_channels
+        if sum(channels) != expected:
+            more = ": an inpainting model needs c_concat, the mask and the masked picture's latent"
+            raise ValueError(
+                f"latents and c_concat of {channels} channels, expected {expected} in all"
+                + (more if len(parts) == 1 and expected > channels[0] else "")
+            )
+        return torch.cat([part.to(self.dtype) for part in parts], dim=1) if len(parts) > 1 else x.to(self.dtype)
 
     def q_sample(self, x_start: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
         """x_t of scaled latents x_start at timesteps t (b,): sqrt(a) x0 + sqrt(1 - a) noise (Ho et al. 2020, eq. 4)."""
