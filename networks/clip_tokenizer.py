@@ -41,12 +41,12 @@ class ClipTokenizer:
     @property
     def start(self) -> int:
         """The id that begins a row."""
-        return self._id(START)
+        return self._tokenizer.token_to_id(START)
 
     @property
     def end(self) -> int:
         """The id that ends a text."""
-        return self._id(END)
+        return self._tokenizer.token_to_id(END)
 
     @property
     def pad(self) -> int:
@@ -62,12 +62,6 @@ class ClipTokenizer:
     @cached_property
     def _tokenizer(self) -> "Tokenizer":
         return _load(_find(self.folder))
-
-    def _id(self, token: str) -> int:
-        found = self._tokenizer.token_to_id(token)
-        if found is None:
-            raise VocabularyError(f"{_find(self.folder)}: no {token!r} in it, expected CLIP's vocabulary")
-        return found
 
 
 def _find(folder: Path | None) -> Path:
@@ -99,8 +93,12 @@ def _load(path: Path) -> "Tokenizer":
             tokenizer = Tokenizer.from_file(str(path))
             tokenizer.no_padding()
             tokenizer.no_truncation()
-            return tokenizer
-        return _build(*(_folder(path.parent) if path.name == "vocab.json" else _packaged(path)))
+        else:
+            tokenizer = _build(*(_folder(path.parent) if path.name == "vocab.json" else _packaged(path)))
+        if None in (tokenizer.token_to_id(START), tokenizer.token_to_id(END)):
+            raise ValueError(f"there is no {START!r} or no {END!r} in it")
+        tokenizer.add_special_tokens([START, END])  # marks that a text holds are ids too
+        return tokenizer
     except Exception as error:  # the library raises bare Exceptions
         raise VocabularyError(f"{path}: expected CLIP's vocabulary, {error}") from error
 
@@ -138,5 +136,4 @@ def _build(vocabulary: dict[str, int], pairs: Pairs) -> "Tokenizer":
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    tokenizer.add_special_tokens([START, END])
     return tokenizer
