@@ -1,21 +1,34 @@
 """The CLIP text transformer, its attributes named as in published checkpoints (`cond_stage_model.transformer.*`).
 
-Architecture: Radford et al. 2021 (arXiv 2103.00020), section 2.4: causal, normalised before each part, quick GELU.
+Architecture: Radford et al. 2021 (arXiv 2103.00020), section 2.4: causal, normalised before each part; quick GELU in
+CLIP (Stable Diffusion 1.x), GELU in OpenCLIP (2.x).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-__all__ = ["TextConfig", "TextTransformer"]
+__all__ = ["OPEN_CLIP_H", "TextConfig", "TextTransformer"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "gelu": F.gelu,
+}
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Sizes of a text transformer; the defaults are those of Stable Diffusion 1.x (CLIP ViT-L/14)."""
+    """What a text transformer consists of; the defaults are those of Stable Diffusion 1.x (CLIP ViT-L/14).
+
+    `skip` says which layer the model was trained on, counted from the end: 1 is the last one, 2 the last but one.
+    `cut` is how many layers a file leaves out behind its `layers`: what is counted from the end counts them too.
+    `pad` is the id that fills a row, None for the end token.
+    """
 
     vocabulary: int = 49408
     positions: int = 77
@@ -23,6 +36,14 @@ class TextConfig:
     layers: int = 12
     heads: int = 12
     inner: int = 3072
+    activation: str = "quick_gelu"
+    skip: int = 1
+    cut: int = 0
+    pad: int | None = None
+
+
+OPEN_CLIP_H = TextConfig(width=1024, layers=24, heads=16, inner=4096, activation="gelu", skip=2, pad=0)
+"""The text transformer of Stable Diffusion 2.x (OpenCLIP ViT-H/14)."""
 
 
 class SelfAttention(nn.Module):
@@ -42,15 +63,17 @@ class SelfAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """(b, n, width) -> (b, n, width) with x * sigmoid(1.702 x) between."""
+    """(b, n, width) -> (b, n, width) with the activation between."""
 
-    def __init__(self, width: int, inner: int) -> None:
+    def __init__(self, width: int, inner: int, activation: str) -> None:
         super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"text encoder's activation {activation!r}, expected one of {', '.join(ACTIVATIONS)}")
+        self.activation = ACTIVATIONS[activation]
         self.fc1, self.fc2 = nn.Linear(width, inner), nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.fc1(x)
-        return self.fc2(h * torch.sigmoid(1.702 * h))
+        return self.fc2(self.activation(self.fc1(x)))
 
 
 class EncoderLayer(nn.Module):
@@ -60,7 +83,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.self_attn = SelfAttention(config.width, config.heads)
         self.layer_norm1 = nn.LayerNorm(config.width)
-        self.mlp = Mlp(config.width, config.inner)
+        self.mlp = Mlp(config.width, config.inner, config.activation)
         self.layer_norm2 = nn.LayerNorm(config.width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,7 +101,7 @@ class Embedding(nn.Embedding):
 
 
 class Embeddings(nn.Module):
-    """Token ids (b, n) to vectors (b, n, width)."""
+    """Token ids (b, n), or vectors (b, n, width) in their place, to vectors that know their position."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -86,7 +109,8 @@ class Embeddings(nn.Module):
         self.position_embedding = Embedding(config.positions, config.width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]]
+        vectors = tokens if tokens.is_floating_point() else self.token_embedding(tokens)
+        return vectors + self.position_embedding.weight[: tokens.shape[1]]
 
 
 class Encoder(nn.Module):
@@ -96,8 +120,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
 
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
+    def forward(self, x: Tensor, count: int) -> Tensor:
+        for layer in islice(self.layers, count):
             x = layer(x)
         return x
 
@@ -111,18 +135,25 @@ class TextModel(nn.Module):
         self.encoder = Encoder(config)
         self.final_layer_norm = nn.LayerNorm(config.width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.final_layer_norm(self.encoder(self.embeddings(tokens)))
+    def forward(self, tokens: Tensor, count: int) -> Tensor:
+        return self.final_layer_norm(self.encoder(self.embeddings(tokens), count))
 
 
 class TextTransformer(nn.Module):
-    """Token ids (b, n), n at most `positions`, to the last hidden state (b, n, width)."""
+    """Token ids (b, n), n at most `positions`, to a hidden state (b, n, width)."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
         self.text_model = TextModel(config)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """The normalised last hidden state, which Stable Diffusion 1.x conditions on."""
-        return self.text_model(tokens)
+    def forward(self, tokens: Tensor, skip: int = 1) -> Tensor:
+        """What a layer gives, through the final norm: `skip` 1 is the last layer, 2 the last but one.
+
+        `tokens` are ids (b, n) or the vectors (b, n, width) that stand for them. A layer that the file leaves out is
+        answered by the last one there is. Raises ValueError for a `skip` beyond the layers.
+        """
+        layers = self.config.layers + self.config.cut
+        if not 1 <= skip <= layers:
+            raise ValueError(f"skip {skip!r}, expected 1 to {layers}: the text encoder has no more layers")
+        return self.text_model(tokens, layers + 1 - skip)
