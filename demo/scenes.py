@@ -147,17 +147,17 @@ def render(scene: Scene, size: int = 128, samples: int = 3) -> np.ndarray:
     offsets = (np.arange(samples, dtype=np.float32) + 0.5) / samples
     light = np.zeros((3, size * size), np.float32)
     for k, (dy, dx) in enumerate((dy, dx) for dy in offsets for dx in offsets):
-        light += _trace(scene, _camera_rays(size, dx, dy), suns[k]) / samples**2
+        light += _trace(scene, camera_rays(size, dx, dy), suns[k]) / samples**2
     pixels = rearrange(np.sqrt(np.clip(light, 0, 1)), "c (y x) -> y x c", y=size)  # display gamma of 2
     return (pixels * 255 + 0.5).astype(np.uint8)
 
 
 def _trace(scene: Scene, direction: np.ndarray, sun: np.ndarray) -> np.ndarray:
     """Linear light (3, n) that comes back along rays (3, n) from the camera, the sun in direction (3, 1)."""
-    reach, normal = _floor_hit(direction)
+    reach, normal = floor_hit(direction)
     albedo, gloss = _vector(FLOORS[scene.floor]), np.float32(0)
     for solid in scene.solids:
-        t, solid_normal = _intersect(solid, CAMERA, direction)
+        t, solid_normal = intersect(solid, CAMERA, direction)
         nearer = t < reach
         reach = np.where(nearer, t, reach)
         normal = np.where(nearer, solid_normal, normal)
@@ -168,7 +168,7 @@ def _trace(scene: Scene, direction: np.ndarray, sun: np.ndarray) -> np.ndarray:
     start = CAMERA[:, None] + reach * direction + EPSILON * normal
     lit = np.ones_like(reach)
     for solid in scene.solids:
-        lit[_intersect(solid, start, np.broadcast_to(sun, start.shape))[0] < FAR] = 0
+        lit[intersect(solid, start, np.broadcast_to(sun, start.shape))[0] < FAR] = 0
     colour = _shade(scene, direction, normal, albedo, gloss, sun, lit)
     return np.where(surface, _fade(scene, colour, direction, reach), _sky(scene, direction))
 
@@ -181,7 +181,8 @@ def _unit(v: np.ndarray) -> np.ndarray:
     return v / np.sqrt((v * v).sum(0))
 
 
-def _camera_rays(size: int, dx: float, dy: float) -> np.ndarray:
+def camera_rays(size: int, dx: float, dy: float) -> np.ndarray:
+    """Unit directions (3, size * size) from the camera through each pixel, at (dx, dy) in 0 to 1 within it."""
     forward = _unit(TARGET - CAMERA)
     right = np.array([1.0, 0.0, 0.0], np.float32)
     up = np.cross(right, forward)
@@ -201,7 +202,8 @@ def _sun_directions(samples: int) -> np.ndarray:
     return rearrange(_unit(spots).astype(np.float32), "c (n one) -> n c one", one=1)
 
 
-def _floor_hit(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def floor_hit(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance (n,) along each ray from the camera to the floor, FAR where it misses, and the normal (3, n) there."""
     slope = -direction[2]
     normal = np.zeros_like(direction)
     normal[2] = 1
@@ -229,7 +231,7 @@ def _fade(scene: Scene, colour: np.ndarray, direction: np.ndarray, reach: np.nda
     return colour + (_sky(scene, direction) - colour) * haze
 
 
-def _intersect(solid: Solid, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def intersect(solid: Solid, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance (n,) along each ray to the solid, FAR where it misses, and the normal (3, n) there."""
     scale = SIZES[solid.size]
     c, s = cos(solid.yaw), sin(solid.yaw)
