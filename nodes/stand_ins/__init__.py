@@ -1,0 +1,12 @@
+"""ComfyUI's own nodes that the shared workflows use, for running without ComfyUI: the same names, inputs and outputs.
+
+They are given to this package's runner only; inside ComfyUI its own are used.
+"""
+
+from . import images, latents, loading, masks
+
+__all__ = ["STAND_IN_CLASS_MAPPINGS"]
+
+STAND_IN_CLASS_MAPPINGS: dict[str, type] = {
+    name: getattr(module, name) for module in (loading, latents, images, masks) for name in module.__all__
+}

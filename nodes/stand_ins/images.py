@@ -1,0 +1,314 @@
+"""ComfyUI's nodes that read, write and change pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, ImageSequence
+from torch import Tensor
+
+from ..files import inside, png_text, save_pictures
+from ..host import host
+from ..inputs import choice, number, socket, text, whole
+from ..light_resize import PICTURE_METHODS, resize
+
+__all__ = [
+    "EmptyImage",
+    "ImageBatch",
+    "ImageInvert",
+    "ImageScale",
+    "ImageScaleBy",
+    "LoadImage",
+    "PreviewImage",
+    "SaveImage",
+]
+
+LARGEST = 16384
+CROPS = ["disabled", "center"]
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+class InputPicture:
+    """What nodes share that read a picture of the input folder; `input` is their first widget."""
+
+    @staticmethod
+    def listed() -> tuple:
+        """The widget: the pictures in the input folder."""
+        folder = host.input_dir()
+        found = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in PICTURES) if folder.is_dir() else []
+        return found, {"image_upload": True, "tooltip": "A picture in the input folder."}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, image: str) -> bool | str:
+        """Say what is wrong with a file name before anything runs."""
+        try:
+            return True if cls.path(image).is_file() else f"no such picture in the input folder: {image!r}"
+        except ValueError as error:
+            return str(error)
+
+    @classmethod
+    def IS_CHANGED(cls, image: str, **others: object) -> str:
+        """Run again when the file has changed."""
+        status = cls.path(image).stat()
+        return f"{status.st_mtime_ns} {status.st_size}"
+
+    @staticmethod
+    def path(image: str) -> Path:
+        """The file of a name, which may end in " [input]", " [output]" or " [temp]"."""
+        folder = host.input_dir()
+        for mark, place in (("[input]", folder), ("[output]", host.output_dir()), ("[temp]", host.temp_dir())):
+            if image.endswith(mark):
+                folder, image = place, image.removesuffix(mark).rstrip(" ")
+        return inside(folder, image)
+
+    @classmethod
+    def frames(cls, image: str) -> list[Image.Image]:
+        """The file's frames, upright; 32-bit ones brought to 8 bits. Raises ValueError for what is no picture."""
+        try:
+            with Image.open(cls.path(image)) as file:
+                every = [file] if file.format == "MPO" else ImageSequence.Iterator(file)
+                upright = [ImageOps.exif_transpose(frame).copy() for frame in every]
+        except OSError as error:
+            raise ValueError(f"{image!r} is no readable picture: {error}") from error
+        return [frame.point(lambda value: value * (1 / 255)) if frame.mode == "I" else frame for frame in upright]
+
+
+def scaled_bytes(picture: Image.Image) -> Tensor:
+    """A picture's values in [0, 1]."""
+    return torch.from_numpy(np.array(picture, dtype=np.float32) / 255)
+
+
+class LoadImage(InputPicture):
+    """Reads a picture from the input folder."""
+
+    CATEGORY = "image"
+    FUNCTION = "load_image"
+    RETURN_TYPES = ("IMAGE", "MASK")
+    DESCRIPTION = "Loads a picture, and a mask that is white where the picture is transparent."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """The pictures in the input folder."""
+        return {"required": {"image": cls.listed()}}
+
+    def load_image(self, image: str) -> tuple[Tensor, Tensor]:
+        """Return IMAGE (n, h, w, 3) and MASK (n, h, w), which is 64 x 64 zeros for a picture without transparency.
+
+        Each frame of the first one's size counts.
+        """
+        frames = self.frames(image)
+        frames = [frame for frame in frames if frame.size == frames[0].size]
+        pixels = torch.stack([scaled_bytes(frame.convert("RGB")) for frame in frames])
+        return pixels, torch.stack([self.transparency(frame) for frame in frames])
+
+    @staticmethod
+    def transparency(frame: Image.Image) -> Tensor:
+        """MASK (h, w) of a frame."""
+        if frame.mode == "P" and "transparency" in frame.info:
+            frame = frame.convert("RGBA")
+        return 1 - scaled_bytes(frame.getchannel("A")) if "A" in frame.getbands() else torch.zeros(64, 64)
+
+
+class SaveImage:
+    """Writes pictures into the output folder."""
+
+    CATEGORY = "image"
+    FUNCTION = "save_images"
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+    DESCRIPTION = "Saves the pictures, with the workflow that made them inside."
+    KIND = "output"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Pictures and the beginning of their names."""
+        return {
+            "required": {
+                "images": socket("IMAGE", "The images to save."),
+                "filename_prefix": text(
+                    "ComfyUI", "The prefix for the file to save; may name a folder.", multiline=False
+                ),
+            },
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, filename_prefix: str) -> bool | str:
+        """Say what is wrong with a file name before anything runs."""
+        try:
+            inside(host.output_dir(), filename_prefix)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    def save_images(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None) -> dict:
+        """Write the files and name them to the host."""
+        folder = host.output_dir()
+        paths = save_pictures(images, folder, filename_prefix, png_text(prompt, extra_pnginfo))
+        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}}
+
+
+class PreviewImage(SaveImage):
+    """Shows pictures: writes them into the temporary folder."""
+
+    DESCRIPTION = "Shows the pictures, without saving them for good."
+    KIND = "temp"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Pictures."""
+        return {
+            "required": {"images": socket("IMAGE", "The images to show.")},
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls) -> bool:
+        """Nothing to check: there is no name."""
+        return True
+
+    def save_images(self, images, prompt=None, extra_pnginfo=None) -> dict:
+        """Write the files and name them to the host."""
+        folder = host.temp_dir()
+        paths = save_pictures(images, folder, "ComfyUI_temp", png_text(prompt, extra_pnginfo), compress=1)
+        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}}
+
+
+def _named(path: Path, folder: Path, kind: str) -> dict[str, str]:
+    below = path.parent.relative_to(folder.resolve()).as_posix()
+    return {"filename": path.name, "subfolder": "" if below == "." else below, "type": kind}
+
+
+class ImageScale:
+    """Another size."""
+
+    CATEGORY = "image/upscaling"
+    FUNCTION = "upscale"
+    RETURN_TYPES = ("IMAGE",)
+    DESCRIPTION = "Brings pictures to another size. A width or height of 0 follows from the other one."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Method, size and crop."""
+        return {
+            "required": {
+                "image": socket("IMAGE", "The pictures."),
+                "upscale_method": choice(PICTURE_METHODS, "How pixels between pixels are found."),
+                "width": whole(512, 0, LARGEST, "The new width; 0 keeps the proportions."),
+                "height": whole(512, 0, LARGEST, "The new height; 0 keeps the proportions."),
+                "crop": choice(CROPS, "center: cut to the new proportions first. disabled: stretch."),
+            }
+        }
+
+    def upscale(self, image: Tensor, upscale_method: str, width: int, height: int, crop: str) -> tuple[Tensor]:
+        """Return IMAGE."""
+        if not width and not height:
+            return (image,)
+        rows, columns = image.shape[1:3]
+        width = width or max(1, round(columns * height / rows))
+        height = height or max(1, round(rows * width / columns))
+        return (picture_resized(image, width, height, upscale_method, crop),)
+
+
+class ImageScaleBy:
+    """So many times as large."""
+
+    CATEGORY = "image/upscaling"
+    FUNCTION = "upscale"
+    RETURN_TYPES = ("IMAGE",)
+    DESCRIPTION = "Makes pictures so many times as wide and high."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Method and factor."""
+        return {
+            "required": {
+                "image": socket("IMAGE", "The pictures."),
+                "upscale_method": choice(PICTURE_METHODS, "How pixels between pixels are found."),
+                "scale_by": number(1.0, 0.01, 8.0, 0.01, "The factor on width and height."),
+            }
+        }
+
+    def upscale(self, image: Tensor, upscale_method: str, scale_by: float) -> tuple[Tensor]:
+        """Return IMAGE."""
+        width, height = round(image.shape[2] * scale_by), round(image.shape[1] * scale_by)
+        return (picture_resized(image, width, height, upscale_method),)
+
+
+def picture_resized(image: Tensor, width: int, height: int, method: str, crop: str = "disabled") -> Tensor:
+    """IMAGE (b, h, w, c) at another size; see `resize`."""
+    return resize(image.movedim(-1, 1), width, height, method, crop).movedim(1, -1)
+
+
+class ImageInvert:
+    """The negative."""
+
+    CATEGORY = "image"
+    FUNCTION = "invert"
+    RETURN_TYPES = ("IMAGE",)
+    DESCRIPTION = "Turns every colour into its opposite."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Pictures."""
+        return {"required": {"image": socket("IMAGE", "The pictures.")}}
+
+    def invert(self, image: Tensor) -> tuple[Tensor]:
+        """Return IMAGE."""
+        return (1.0 - image,)
+
+
+class ImageBatch:
+    """Two batches as one."""
+
+    CATEGORY = "image"
+    FUNCTION = "batch"
+    RETURN_TYPES = ("IMAGE",)
+    DESCRIPTION = "Joins two batches of pictures; the second takes the size of the first, cut at its edges."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Both batches."""
+        return {
+            "required": {
+                "image1": socket("IMAGE", "The first pictures."),
+                "image2": socket("IMAGE", "The pictures to follow."),
+            }
+        }
+
+    def batch(self, image1: Tensor, image2: Tensor) -> tuple[Tensor]:
+        """Return IMAGE; where only one of them has an alpha channel, the other is opaque."""
+        channels = max(image1.shape[-1], image2.shape[-1])
+        image1, image2 = (
+            torch.nn.functional.pad(image, (0, channels - image.shape[-1]), value=1.0) for image in (image1, image2)
+        )
+        if image1.shape[1:] != image2.shape[1:]:
+            image2 = picture_resized(image2, image1.shape[2], image1.shape[1], "bilinear", "center")
+        return (torch.cat([image1, image2]),)
+
+
+class EmptyImage:
+    """One colour."""
+
+    CATEGORY = "image"
+    FUNCTION = "generate"
+    RETURN_TYPES = ("IMAGE",)
+    DESCRIPTION = "Pictures of a single colour."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Size, number and colour."""
+        kind, options = whole(0, 0, 0xFFFFFF, "The colour, as red x 65536 + green x 256 + blue.")
+        return {
+            "required": {
+                "width": whole(512, 1, LARGEST, "The width in pixels."),
+                "height": whole(512, 1, LARGEST, "The height in pixels."),
+                "batch_size": whole(1, 1, 4096, "How many pictures."),
+                "color": (kind, {**options, "display": "color"}),
+            }
+        }
+
+    def generate(self, width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[Tensor]:
+        """Return IMAGE (batch_size, height, width, 3)."""
+        rgb = torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255], dtype=torch.float64) / 255
+        return (rgb.float().expand(batch_size, height, width, 3).clone(),)

@@ -1,0 +1,355 @@
+"""ComfyUI's nodes about latents and the way between them and pictures."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..inputs import choice, number, socket, toggle, whole
+from ..latents import FACTOR, empty_latent
+from ..light_resize import METHODS, cycled, resize
+from .images import CROPS, LARGEST
+
+__all__ = [
+    "EmptyLatentImage",
+    "InpaintModelConditioning",
+    "LatentComposite",
+    "LatentFromBatch",
+    "LatentUpscale",
+    "LatentUpscaleBy",
+    "RepeatLatentBatch",
+    "SetLatentNoiseMask",
+    "VAEDecode",
+    "VAEEncode",
+    "VAEEncodeForInpaint",
+]
+
+
+class EmptyLatentImage:
+    """An empty latent."""
+
+    CATEGORY = "latent"
+    FUNCTION = "generate"
+    RETURN_TYPES = ("LATENT",)
+    DESCRIPTION = "A batch of empty latents, to be denoised."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Size and number."""
+        return {
+            "required": {
+                "width": whole(512, 16, LARGEST, "The width of the latent images in pixels.", FACTOR),
+                "height": whole(512, 16, LARGEST, "The height of the latent images in pixels.", FACTOR),
+                "batch_size": whole(1, 1, 4096, "The number of latent images in the batch."),
+            }
+        }
+
+    def generate(self, width: int, height: int, batch_size: int = 1) -> tuple[dict]:
+        """Return LATENT."""
+        return (empty_latent(width, height, batch_size),)
+
+
+class VAEEncode:
+    """Encodes a picture."""
+
+    CATEGORY = "latent"
+    FUNCTION = "encode"
+    RETURN_TYPES = ("LATENT",)
+    DESCRIPTION = "Encodes pictures into latents."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """A picture and an autoencoder."""
+        return {"required": {"pixels": socket("IMAGE", "The pictures."), "vae": socket("VAE", "The autoencoder.")}}
+
+    def encode(self, vae, pixels: Tensor) -> tuple[dict]:
+        """Return LATENT."""
+        return ({"samples": vae.encode(pixels[..., :3])},)
+
+
+class VAEDecode:
+    """Decodes a latent."""
+
+    CATEGORY = "latent"
+    FUNCTION = "decode"
+    RETURN_TYPES = ("IMAGE",)
+    DESCRIPTION = "Decodes latents back into pictures."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """A latent and an autoencoder."""
+        return {"required": {"samples": socket("LATENT", "The latents."), "vae": socket("VAE", "The autoencoder.")}}
+
+    def decode(self, vae, samples: dict) -> tuple[Tensor]:
+        """Return IMAGE."""
+        return (vae.decode(samples["samples"]),)
+
+
+def masked_grey(pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures (b, h, w, c) with mid-grey where the mask is white, and the mask (b, 1, h, w): both cut to the factor.
+
+    The mask takes the pictures' size; what is cut is cut evenly on both sides, as the autoencoder cuts.
+    """
+    rows, columns = pixels.shape[1:3]
+    mask = F.interpolate(mask.reshape(-1, 1, *mask.shape[-2:]).float(), size=(rows, columns), mode="bilinear")
+    top, left = rows % FACTOR // 2, columns % FACTOR // 2
+    height, width = rows // FACTOR * FACTOR, columns // FACTOR * FACTOR
+    mask = mask[:, :, top : top + height, left : left + width]
+    pixels = pixels[:, top : top + height, left : left + width, :3]
+    return (pixels - 0.5) * (1 - mask.round()).movedim(1, -1) + 0.5, mask
+
+
+class VAEEncodeForInpaint:
+    """Encodes a picture with a hole."""
+
+    CATEGORY = "latent/inpaint"
+    FUNCTION = "encode"
+    RETURN_TYPES = ("LATENT",)
+    DESCRIPTION = "Encodes pictures with grey under the mask, and puts the mask, grown a little, on the latent."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Pictures, mask, autoencoder, and how far the mask grows."""
+        return {
+            "required": {
+                "pixels": socket("IMAGE", "The pictures."),
+                "vae": socket("VAE", "The autoencoder."),
+                "mask": socket("MASK", "White is painted anew."),
+                "grow_mask_by": whole(6, 0, 64, "Pixels that the mask grows by, for a seam that doesn't show."),
+            }
+        }
+
+    def encode(self, vae, pixels: Tensor, mask: Tensor, grow_mask_by: int = 6) -> tuple[dict]:
+        """Return LATENT with `noise_mask` (b, 1, h, w) of zeros and ones."""
+        pixels, mask = masked_grey(pixels, mask)
+        hard = mask.round()
+        if grow_mask_by:
+            hard = F.max_pool2d(hard, grow_mask_by, stride=1, padding=grow_mask_by // 2)
+        hard = hard[:, :, : mask.shape[2], : mask.shape[3]]
+        return ({"samples": vae.encode(pixels), "noise_mask": hard},)
+
+
+class InpaintModelConditioning:
+    """What an inpainting model is shown."""
+
+    CATEGORY = "conditioning/inpaint"
+    FUNCTION = "encode"
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "LATENT")
+    RETURN_NAMES = ("positive", "negative", "latent")
+    DESCRIPTION = "Gives a model that was trained for inpainting the picture around the mask, and the mask."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Both prompts, the autoencoder, picture and mask."""
+        return {
+            "required": {
+                "positive": socket("CONDITIONING", "What the picture should show."),
+                "negative": socket("CONDITIONING", "What it should not show."),
+                "vae": socket("VAE", "The autoencoder."),
+                "pixels": socket("IMAGE", "The pictures."),
+                "mask": socket("MASK", "White is painted anew."),
+                "noise_mask": toggle(True, "Also keep the latent outside the mask, step by step."),
+            }
+        }
+
+    def encode(self, positive, negative, pixels: Tensor, vae, mask: Tensor, noise_mask: bool = True) -> tuple:
+        """Return both CONDITIONINGs, and the picture's LATENT."""
+        around, mask = masked_grey(pixels, mask)
+        seen = {"concat_latent_image": vae.encode(around), "concat_mask": mask}
+        latent = {"samples": vae.encode(pixels[..., :3])}
+        if noise_mask:
+            latent["noise_mask"] = mask
+        prompts = ([[text, {**options, **seen}] for text, options in prompt] for prompt in (positive, negative))
+        return *prompts, latent
+
+
+class SetLatentNoiseMask:
+    """Puts a mask on a latent."""
+
+    CATEGORY = "latent/inpaint"
+    FUNCTION = "set_mask"
+    RETURN_TYPES = ("LATENT",)
+    DESCRIPTION = "Keeps the latent where the mask is black."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """A latent and a mask."""
+        return {
+            "required": {"samples": socket("LATENT", "The latents."), "mask": socket("MASK", "White is painted anew.")}
+        }
+
+    def set_mask(self, samples: dict, mask: Tensor) -> tuple[dict]:
+        """Return LATENT with `noise_mask` (b, 1, h, w)."""
+        return ({**samples, "noise_mask": mask.reshape(-1, 1, *mask.shape[-2:])},)
+
+
+class LatentUpscale:
+    """Another size."""
+
+    CATEGORY = "latent"
+    FUNCTION = "upscale"
+    RETURN_TYPES = ("LATENT",)
+    DESCRIPTION = "Brings latents to another size. A width or height of 0 follows from the other one."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Method, size in pixels, and crop."""
+        return {
+            "required": {
+                "samples": socket("LATENT", "The latents."),
+                "upscale_method": choice(METHODS, "How values between latent pixels are found."),
+                "width": whole(512, 0, LARGEST, "The new width in pixels; 0 keeps the proportions.", FACTOR),
+                "height": whole(512, 0, LARGEST, "The new height in pixels; 0 keeps the proportions.", FACTOR),
+                "crop": choice(CROPS, "center: cut to the new proportions first. disabled: stretch."),
+            }
+        }
+
+    def upscale(self, samples: dict, upscale_method: str, width: int, height: int, crop: str) -> tuple[dict]:
+        """Return LATENT, at least 64 pixels each way."""
+        if not width and not height:
+            return (samples,)
+        x = samples["samples"]
+        rows, columns = x.shape[-2:]
+        if not width:
+            height = max(64, height)
+            width = max(64, round(columns * height / rows))
+        elif not height:
+            width = max(64, width)
+            height = max(64, round(rows * width / columns))
+        size = max(64, width) // FACTOR, max(64, height) // FACTOR
+        return ({**samples, "samples": resize(x, *size, upscale_method, crop)},)
+
+
+class LatentUpscaleBy:
+    """So many times as large."""
+
+    CATEGORY = "latent"
+    FUNCTION = "upscale"
+    RETURN_TYPES = ("LATENT",)
+    DESCRIPTION = "Makes latents so many times as wide and high."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Method and factor."""
+        return {
+            "required": {
+                "samples": socket("LATENT", "The latents."),
+                "upscale_method": choice(METHODS, "How values between latent pixels are found."),
+                "scale_by": number(1.5, 0.01, 8.0, 0.01, "The factor on width and height."),
+            }
+        }
+
+    def upscale(self, samples: dict, upscale_method: str, scale_by: float) -> tuple[dict]:
+        """Return LATENT."""
+        x = samples["samples"]
+        size = round(x.shape[-1] * scale_by), round(x.shape[-2] * scale_by)
+        return ({**samples, "samples": resize(x, *size, upscale_method)},)
+
+
+class LatentComposite:
+    """One latent pasted into another."""
+
+    CATEGORY = "latent"
+    FUNCTION = "composite"
+    RETURN_TYPES = ("LATENT",)
+    DESCRIPTION = "Pastes latents into others, with a soft edge if wanted."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Both latents, the place and the edge."""
+        return {
+            "required": {
+                "samples_to": socket("LATENT", "The latents to paste into."),
+                "samples_from": socket("LATENT", "The latents to paste."),
+                "x": whole(0, 0, LARGEST, "The left edge in pixels.", FACTOR),
+                "y": whole(0, 0, LARGEST, "The upper edge in pixels.", FACTOR),
+                "feather": whole(0, 0, LARGEST, "Width of the soft edge in pixels; 0 is a hard one.", FACTOR),
+            }
+        }
+
+    def composite(self, samples_to: dict, samples_from: dict, x: int, y: int, feather: int = 0) -> tuple[dict]:
+        """Return LATENT; what would lie outside is cut. ValueError for batches that don't fit."""
+        below, above = samples_to["samples"], samples_from["samples"]
+        if len(above) not in (1, len(below)) or above.shape[1] != below.shape[1]:
+            came, expected = tuple(above.shape), (len(below), below.shape[1])
+            raise ValueError(f"samples_from of shape {came}, expected {expected} as samples_to in batch and channels")
+        top, left = y // FACTOR, x // FACTOR
+        result = below.clone()
+        hole = result[:, :, top : top + above.shape[2], left : left + above.shape[3]]
+        above = above[:, :, : hole.shape[2], : hole.shape[3]]
+        rows, columns = below.shape[2] - top, below.shape[3] - left
+        weight = (
+            soft_ends(hole.shape[2], feather // FACTOR, top > 0, hole.shape[2] < rows)[:, None]
+            * soft_ends(hole.shape[3], feather // FACTOR, left > 0, hole.shape[3] < columns)[None, :]
+        ).to(below)
+        hole.copy_(above * weight + hole * (1 - weight))
+        return ({**samples_to, "samples": result},)
+
+
+def soft_ends(length: int, soft: int, start: bool, end: bool) -> Tensor:
+    """Weights (length) that rise over `soft` entries from the start, if wanted, and fall over as many to the end."""
+    rise = ((torch.arange(length) + 1) / soft).clamp(max=1) if soft else torch.ones(length)
+    ones = torch.ones(length)
+    return (rise if start else ones) * (rise.flip(0) if end else ones)
+
+
+class RepeatLatentBatch:
+    """The same again."""
+
+    CATEGORY = "latent/batch"
+    FUNCTION = "repeat"
+    RETURN_TYPES = ("LATENT",)
+    DESCRIPTION = "Repeats a batch of latents; each repetition gets noise of its own."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Latents and how often."""
+        return {
+            "required": {
+                "samples": socket("LATENT", "The latents."),
+                "amount": whole(1, 1, 64, "How often each is there afterwards."),
+            }
+        }
+
+    def repeat(self, samples: dict, amount: int) -> tuple[dict]:
+        """Return LATENT."""
+        result = {**samples, "samples": samples["samples"].repeat(amount, 1, 1, 1)}
+        if len(samples.get("noise_mask", ())) > 1:
+            result["noise_mask"] = samples["noise_mask"].repeat(amount, 1, 1, 1)
+        if "batch_index" in samples:
+            places = samples["batch_index"]
+            stride = max(places) - min(places) + 1
+            result["batch_index"] = [place + i * stride for i in range(amount) for place in places]
+        return (result,)
+
+
+class LatentFromBatch:
+    """Some of a batch."""
+
+    CATEGORY = "latent/batch"
+    FUNCTION = "frombatch"
+    RETURN_TYPES = ("LATENT",)
+    DESCRIPTION = "Takes some latents out of a batch; they keep the noise of their place in it."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Latents, the first and how many."""
+        return {
+            "required": {
+                "samples": socket("LATENT", "The latents."),
+                "batch_index": whole(0, 0, 63, "The place of the first one; 0 is the batch's first."),
+                "length": whole(1, 1, 64, "How many to take."),
+            }
+        }
+
+    def frombatch(self, samples: dict, batch_index: int, length: int) -> tuple[dict]:
+        """Return LATENT."""
+        x = samples["samples"]
+        first = min(len(x) - 1, batch_index)
+        taken = slice(first, min(len(x), first + length))
+        places = samples.get("batch_index", range(len(x)))
+        result = {**samples, "samples": x[taken].clone(), "batch_index": list(places[taken])}
+        if "noise_mask" in samples:
+            masks = samples["noise_mask"]
+            several = len(masks) > 1
+            result["noise_mask"] = cycled(masks, max(len(masks), len(x)))[taken] if several else masks
+        return (result,)
