@@ -12,7 +12,7 @@ from comfyui_ddim.demo.scenes import (
     SKIES,
     Scene,
     Solid,
-    _intersect,
+    intersect,
     caption,
     column,
     random_scene,
@@ -27,7 +27,7 @@ AHEAD = np.array([[0.0], [1.0], [0.0]], np.float32)
 def hit(shape: str, origin: tuple[float, float, float], direction: np.ndarray, size: str = "large"):
     solid = Solid(shape, "red", size, x=0.3, y=0.2)
     point = np.array(origin, np.float32)[:, None] + np.array([[0.3], [0.2], [0.0]], np.float32)
-    t, normal = _intersect(solid, point, direction)
+    t, normal = intersect(solid, point, direction)
     return float(t[0]), normal[:, 0]
 
 
