@@ -14,19 +14,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..networks import LatentDiffusion, load_checkpoint
+from ..networks import ControlledDiffusion, LatentDiffusion, load_checkpoint, load_controlnet
 from ..sampler import PRESETS, Guidance, KeyedNoise, PerStep, ddim_steps, make_predictor
 from .classifier import Classifier, accuracy, train_classifier
 from .data import training_set
 from .loop import Budget
+from .outlines import outline
 from .scenes import FLOORS, PAINTS, SHAPES, SIZES, SKIES, Scene, Solid, caption, contact_sheet
 from .train import HELD_OUT, round_trips
 from .train_autoencoder import psnr, to_tensor
+from .train_control import hints
 from .words import labels
 
 __all__ = ["Score", "draw", "prompt_grid", "score"]
 
 SHIPPED = Path(__file__).parent / "ddim-scenes.safetensors"
+SHIPPED_CONTROL = Path(__file__).parent / "ddim-scenes-outline.safetensors"
 COLUMNS = ("colour", "shape", "size", "place", "floor", "sky")
 
 
@@ -53,8 +56,12 @@ def draw(
     eta: PerStep = 0.0,
     seed: int = 0,
     batch: int = 32,
+    control: tuple[ControlledDiffusion, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Pictures (n, 3, 128, 128) in [-1, 1] of prompts; picture i has the noise of sample i, whatever the batch size."""
+    """Pictures (n, 3, 128, 128) in [-1, 1] of prompts; picture i has the noise of sample i, whatever the batch size.
+
+    `control` is the model with its ControlNet, and the hints (n, 3, 128, 128).
+    """
     pictures = []
     for first in range(0, len(prompts), batch):
         part = prompts[first : first + batch]
@@ -62,7 +69,11 @@ def draw(
         noise = KeyedNoise.batch(seed, len(part), first)
         x = noise.normal((len(part), 4, 16, 16), "start", 0, model.device)
         cond, uncond = model.encode_text(part), model.encode_text([""] * len(part))
-        predict = make_predictor(model, schedule, len(part), cond, uncond, Guidance(scale))
+        if control:
+            hint = control[1][first : first + batch].to(model.device)
+            cond, uncond = ({"c_crossattn": [text], "c_concat": [hint]} for text in (cond, uncond))
+        asked = control[0] if control else model
+        predict = make_predictor(asked, schedule, len(part), cond, uncond, Guidance(scale))
         for step in ddim_steps(predict, x, schedule, noise=noise):
             x = step.x
         pictures.append(model.decode_latent(x / model.scale_factor).cpu())
@@ -106,6 +117,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=50, help="sampling steps (%(default)s)")
     parser.add_argument("--cfg", type=float, default=3.0, help="guidance scale (%(default)s)")
     parser.add_argument("--eta", type=float, default=0.0, help="0 is DDIM, 1 is DDPM (%(default)s)")
+    parser.add_argument(
+        "--outline",
+        type=Path,
+        nargs="?",
+        const=SHIPPED_CONTROL,
+        help="judge a ControlNet instead (the one that ships): how often pictures show what was drawn",
+    )
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of the first pictures here")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -123,6 +141,9 @@ def main(argv: list[str] | None = None) -> None:
     )
 
     scenes = prompt_grid()
+    if arguments.outline:
+        judge_outlines(judge, model, arguments)
+        return
     pictures = draw(model, [caption(s) for s in scenes], arguments.steps, arguments.cfg, arguments.eta)
     on_device = pictures.to(arguments.device)
     one = [i for i, scene in enumerate(scenes) if len(scene.solids) == 1]
@@ -136,6 +157,29 @@ def main(argv: list[str] | None = None) -> None:
         print(f"| {title} ({result.count}) | " + " | ".join(cells) + " |")
     if arguments.sheet:
         write_sheet(pictures, arguments.sheet)
+
+
+def judge_outlines(judge: Classifier, model: LatentDiffusion, arguments: argparse.Namespace) -> None:
+    """Print how often pictures show the solids that were drawn: by the drawing alone, and with the prompt as well."""
+    scenes = prompt_grid()
+    drawings = np.stack([outline(scene) for scene in scenes])
+    control = ControlledDiffusion(model, load_controlnet(arguments.outline, arguments.device)), hints(drawings)
+    captions, nothing = [caption(scene) for scene in scenes], [""] * len(scenes)
+    print(f"\n{arguments.steps} steps, eta {arguments.eta}, guidance scale {arguments.cfg} with the prompt\n")
+    print("| | " + " | ".join(COLUMNS) + " |\n" + "|---" * (len(COLUMNS) + 1) + "|")
+    for title, prompts, scale, hint in (
+        ("neither", nothing, 1.0, None),
+        ("the drawing", nothing, 1.0, control),
+        ("the prompt", captions, arguments.cfg, None),
+        ("both", captions, arguments.cfg, control),
+    ):
+        pictures = draw(model, prompts, arguments.steps, scale, arguments.eta, control=hint)
+        result = score(judge, pictures.to(arguments.device), scenes)
+        print(
+            f"| {title} | " + " | ".join(f"{100 * getattr(result, name):.1f} %" for name in COLUMNS) + " |", flush=True
+        )
+        if arguments.sheet and hint:
+            write_sheet(pictures, arguments.sheet.with_stem(f"{arguments.sheet.stem}-{title.split()[-1]}"))
 
 
 def load_judge(folder: Path, device: str) -> tuple[Classifier, np.ndarray, list[Scene]]:
