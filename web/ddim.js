@@ -1,0 +1,148 @@
+/** What ComfyUI-DDIM adds to the editor: the picture of a curve on the nodes that make one. */
+
+import { app } from '../../scripts/app.js'
+import { formatCurve, guidanceCurve, parseCurve, stepValues } from './curve.js'
+import { CurvePicture } from './picture.js'
+import { stepsDownstream } from './steps.js'
+
+const STEPS = 20
+const [WIDTH, HEIGHT] = [300, 190]
+
+const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name)
+const isWired = (node, name) => node.inputs?.some((input) => input.name === name && input.link != null) ?? false
+
+/** What a node's widgets say: the curve, or why there is none to show. */
+const SOURCES = {
+  DDIMCurve: {
+    inputs: ['curve'],
+    editable: true,
+    read: (text) => parseCurve(text),
+    notice: (node) => (isWired(node, 'values') ? 'The wired values count, not this curve.' : ''),
+  },
+  DDIMGuidanceSchedule: {
+    inputs: ['shape', 'start', 'end', 'first', 'last'],
+    editable: false,
+    read: guidanceCurve,
+    notice: () => '',
+  },
+}
+
+/** Tells the editor that a change is complete, so that its undo goes back to before it. */
+function remember() {
+  app.canvas?.emitBeforeChange?.()
+  app.canvas?.emitAfterChange?.()
+}
+
+/** Joins a node and its picture; `refresh` brings the picture up to date. */
+class CurveWidget {
+  constructor(node, source) {
+    this.node = node
+    this.source = source
+    const text = widgetOf(node, 'curve')
+    if (text?.options) text.options.getMaxHeight = () => 60
+    const draw = (points) => this.write(formatCurve(points))
+    const range = (low, high) => this.setRange(low, high)
+    this.picture = new CurvePicture({ ...(source.editable && { draw }), range, done: remember })
+    this.widget = node.addDOMWidget('picture', 'ddim_curve', this.picture.element, {
+      getValue: () => '',
+      setValue: () => {},
+      getMinHeight: () => HEIGHT,
+      hideOnZoom: true,
+      serialize: false,
+    })
+    this.widget.serialize = false
+    node.properties.steps ??= STEPS
+    const [width, height] = node.computeSize()
+    node.setSize([Math.max(node.size[0], width, WIDTH), Math.max(node.size[1], height)])
+    letTheEditorPan(this.picture.element)
+  }
+
+  write(text) {
+    const widget = widgetOf(this.node, 'curve')
+    if (widget.value !== text) widget.value = text
+    this.refresh()
+    this.node.setDirtyCanvas(true, true)
+  }
+
+  setRange(low, high) {
+    this.node.properties.low = low
+    this.node.properties.high = high
+    this.refresh()
+  }
+
+  /** Shows what is there now, when it isn't what was there before. */
+  refresh() {
+    const { node, source } = this
+    const values = source.inputs.map((name) => widgetOf(node, name)?.value)
+    const { low = null, high = null } = node.properties
+    const counted = stepsDownstream(node)
+    const steps = counted ?? Math.round(Math.min(1000, Math.max(1, Number(node.properties.steps) || STEPS)))
+    const wired = source.inputs.find((name) => isWired(node, name))
+    const notice = source.notice(node) || (wired ? `'${wired}' is wired: its value is known when it runs.` : '')
+    const seen = JSON.stringify([values, low, high, steps, counted === null, notice])
+    if (seen === this.seen) return
+    this.seen = seen
+    const foot = counted === null ? `${steps} steps (no sampler wired)` : `${steps} steps`
+    this.picture.show({ ...this.curve(values, steps, notice), steps, low, high, foot })
+  }
+
+  curve(values, steps, notice) {
+    try {
+      const curve = this.source.read(...values)
+      stepValues(curve, steps) // throws where a formula has no value
+      return { curve, notice }
+    } catch (error) {
+      return { curve: null, notice: notice || error.message }
+    }
+  }
+}
+
+/** Wheel and middle button go on to the canvas, as from the editor's own text boxes. */
+function letTheEditorPan(element) {
+  const middle = (event) => event.button === 1 || (event.buttons & 4) === 4
+  const pass = (name, also) =>
+    element.addEventListener(name, (event) => {
+      if (!also(event)) return
+      event.preventDefault()
+      app.canvas[{ wheel: 'processMouseWheel', pointerdown: 'processMouseDown', pointermove: 'processMouseMove', pointerup: 'processMouseUp' }[name]](event)
+    })
+  pass('wheel', () => true)
+  for (const name of ['pointerdown', 'pointermove', 'pointerup']) pass(name, middle)
+}
+
+const shown = new Set()
+
+app.registerExtension({
+  name: 'ComfyUI-DDIM.Curve',
+
+  nodeCreated(node) {
+    const source = SOURCES[node.comfyClass]
+    if (!source) return
+    const curve = new CurveWidget(node, source)
+    shown.add(curve)
+    const removed = node.onRemoved
+    node.onRemoved = function (...rest) {
+      shown.delete(curve)
+      return removed?.apply(this, rest)
+    }
+    for (const name of source.inputs) {
+      const widget = widgetOf(node, name)
+      const before = widget.callback
+      widget.callback = function (...rest) {
+        const answer = before?.apply(this, rest)
+        curve.refresh()
+        return answer
+      }
+    }
+    curve.refresh()
+  },
+
+  setup() {
+    // Steps, wires, undo and files change without a word to the node; whatever changes makes the canvas draw.
+    const before = app.canvas.onDrawForeground
+    app.canvas.onDrawForeground = function (...rest) {
+      before?.apply(this, rest)
+      for (const curve of shown) curve.refresh()
+    }
+  },
+})
