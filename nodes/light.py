@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ..executor import context
 from ..networks import LatentDiffusion, load_checkpoint
-from ..sampler import FixedPoint, ModelGuide, Schedule, X0Filter, fit, quantizer
+from ..sampler import FixedPoint, Guide, Schedule, X0Filter, quantizer
+from .light_guide import make_guide
+from .light_prompts import Frame, read_prompts
 from .plan import Plan, fit_batch, latent_mask
 from .run import Inverted, invert, run
 
@@ -72,15 +74,15 @@ class Sampling:
     def __init__(self, diffusion: LatentDiffusion, positive: list, negative: list, latent: dict, plan: Plan) -> None:
         """Put everything on the model's device; ValueError for what doesn't fit together."""
         self.diffusion, self.plan, self.device = diffusion, plan, diffusion.device
-        samples, channels = latent["samples"], diffusion.config.unet.in_channels
+        samples, channels = latent["samples"], diffusion.config.unet.out_channels
         if samples.ndim != 4 or samples.shape[1] != channels:
             raise ValueError(f"latent of shape {tuple(samples.shape)}, expected (batch, {channels}, height, width)")
         batch = plan.batch(samples)
         self.samples = self.scaled(fit_batch(samples, torch.Size((batch, *samples.shape[1:])), "latent"))
-        self.cond, self.uncond = (
-            fit(_only(conditioning, name).to(self.device), batch, name)
-            for conditioning, name in ((positive, "positive"), (negative, "negative"))
-        )
+        mask = plan.mask if plan.mask is not None else latent.get("noise_mask")
+        self.mask = None if mask is None else latent_mask(mask, self.samples)
+        self.positive, self.negative = read_prompts(positive, negative, Frame(diffusion, self.samples, self.mask))
+        self.cond = self.positive[0].text if len(self.positive) == 1 else positive
 
     def scaled(self, samples: Tensor) -> Tensor:
         """An unscaled latent as the model's."""
@@ -90,20 +92,20 @@ class Sampling:
         """LATENT of one of the model's latents."""
         return {"samples": samples / self.diffusion.scale_factor}
 
-    def guide(self, schedule: Schedule) -> ModelGuide:
+    def guide(self, schedule: Schedule) -> Guide:
         """The guided model call."""
-        guidance = self.plan.guidance
-        return ModelGuide(self.diffusion, self.cond, self.uncond, guidance.scales(len(schedule)), guidance)
+        return make_guide(
+            self.diffusion, self.positive, self.negative, self.samples.shape, schedule, self.plan.guidance
+        )
 
-    def keep(self, latent: dict) -> tuple[Tensor, Tensor] | None:
+    def keep(self) -> tuple[Tensor, Tensor] | None:
         """(mask, x0) in the sampler's convention, 1 keeps; None without a mask."""
-        mask = self.plan.mask if self.plan.mask is not None else latent.get("noise_mask")
-        if mask is None:
+        if self.mask is None:
             if self.plan.x0 is not None:
                 raise ValueError("x0 is given without a mask, expected a mask that says where to keep it")
             return None
         x0 = self.samples if self.plan.x0 is None else fit_batch(self.scaled(self.plan.x0), self.samples.shape, "x0")
-        return 1 - latent_mask(mask, self.samples), x0
+        return 1 - self.mask, x0
 
     def filters(self) -> list[X0Filter]:
         """What the model's first stage does to x0 predictions."""
@@ -113,12 +115,6 @@ class Sampling:
         if quantize is None:
             raise ValueError("quantize is on, and the model's autoencoder has no codebook: expected a VQ model")
         return [quantizer(quantize, self.diffusion.scale_factor)]
-
-
-def _only(entries: list, name: str) -> Tensor:
-    if len(entries) != 1:
-        raise ValueError(f"{name} has {len(entries)} prompts combined, expected 1: run with --comfyui for more")
-    return entries[0][0]
 
 
 def _report(done: int, total: int, x0: Tensor | None) -> None:
@@ -136,11 +132,16 @@ class LightHost:
         found = (path for path in folder.rglob("*") if path.suffix in ENDINGS) if folder.is_dir() else ()
         return [SHIPPED.name, *sorted(path.relative_to(folder).as_posix() for path in found)]
 
+    def embeddings(self) -> list[Path]:
+        """Folders in which a prompt's embeddings lie."""
+        folder = context.current().models_dir / "embeddings"
+        return [folder] if folder.is_dir() else []
+
     def load_checkpoint(self, name: str) -> tuple[Model, Clip, Vae]:
         """Load one of `checkpoints()`; a file that hasn't changed is loaded once."""
         path = SHIPPED if name == SHIPPED.name else context.current().models_dir / "checkpoints" / name
         diffusion = _load(path, path.stat().st_mtime_ns if path.is_file() else 0, self.device())
-        return Model(diffusion), Clip(diffusion), Vae(diffusion)
+        return Model(diffusion), Clip(diffusion, self.embeddings), Vae(diffusion)
 
     def sample(self, model: Model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""
@@ -151,7 +152,7 @@ class LightHost:
             diffusion.alphas_cumprod,
             diffusion.parameterization,
             own.guide,
-            own.keep(latent),
+            own.keep(),
             latent.get("batch_index"),
             _report,
             own.filters(),
@@ -167,6 +168,10 @@ class LightHost:
         own, diffusion = Sampling(model.diffusion, positive, negative, latent, plan), model.diffusion
         alphas, kind = diffusion.alphas_cumprod, diffusion.parameterization
         return invert(plan, own.samples, alphas, kind, own.guide, solve, _report)
+
+    def schedule(self, model: Model, plan: Plan) -> Schedule:
+        """The schedule that `sample` follows with a plan; ValueError for one that the model can't run."""
+        return plan.table.schedule(model.diffusion.alphas_cumprod, plan.steps, plan.eta, plan.denoise)
 
     def device(self) -> str:
         """The device that models run on: what the run asked for, or the best there is."""

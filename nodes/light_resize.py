@@ -12,7 +12,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["METHODS", "PICTURE_METHODS", "cycled", "resize", "spread"]
+__all__ = ["METHODS", "PICTURE_METHODS", "cycled", "resize", "soft_ends", "spread"]
 
 SHARED_METHODS = ["nearest-exact", "bilinear", "area", "bicubic"]
 METHODS = [*SHARED_METHODS, "bislerp"]
@@ -50,6 +50,13 @@ def spread(x: Tensor, batch: int) -> Tensor:
     if batch < count:
         return x[[round(i * (count - 1) / (batch - 1)) for i in range(batch)]]
     return x[[math.floor((i + 0.5) * count / batch) for i in range(batch)]]
+
+
+def soft_ends(length: int, soft: int, start: bool, end: bool) -> Tensor:
+    """Weights (length) that rise over `soft` entries from the start, if wanted, and fall over as many to the end."""
+    rise = ((torch.arange(length) + 1) / soft).clamp(max=1) if soft else torch.ones(length)
+    ones = torch.ones(length)
+    return (rise if start else ones) * (rise.flip(0) if end else ones)
 
 
 def _to_proportions(x: Tensor, wanted: float) -> Tensor:

@@ -1,12 +1,11 @@
 """ComfyUI's nodes about latents and the way between them and pictures."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..inputs import choice, number, socket, toggle, whole
 from ..latents import FACTOR, empty_latent
-from ..light_resize import METHODS, cycled, resize
+from ..light_resize import METHODS, cycled, resize, soft_ends
 from .images import CROPS, LARGEST
 
 __all__ = [
@@ -283,13 +282,6 @@ class LatentComposite:
         ).to(below)
         hole.copy_(above * weight + hole * (1 - weight))
         return ({**samples_to, "samples": result},)
-
-
-def soft_ends(length: int, soft: int, start: bool, end: bool) -> Tensor:
-    """Weights (length) that rise over `soft` entries from the start, if wanted, and fall over as many to the end."""
-    rise = ((torch.arange(length) + 1) / soft).clamp(max=1) if soft else torch.ones(length)
-    ones = torch.ones(length)
-    return (rise if start else ones) * (rise.flip(0) if end else ones)
 
 
 class RepeatLatentBatch:
