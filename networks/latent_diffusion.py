@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .autoencoder import Autoencoder, AutoencoderConfig
+from .clip_tokenizer import ClipTokenizer
+from .prompt import Chunk, Tokenizer, encode, tokenize
 from .text import TextConfig, TextTransformer
 from .tokenizer import WordTokenizer
 from .unet import UNet, UNetConfig
@@ -23,7 +25,7 @@ class ModelConfig:
     """What a latent diffusion model consists of; the defaults are Stable Diffusion 1.x.
 
     `parameterization` is what the UNet predicts ("eps", "v"); `scale_factor` turns the autoencoder's latents into
-    the UNet's (unit variance); `vocabulary` is the word list of a `WordTokenizer`, empty if there is none.
+    the UNet's (unit variance); `vocabulary` is the word list of a `WordTokenizer`, empty for a model that reads CLIP's.
     """
 
     unet: UNetConfig = field(default_factory=UNetConfig)
@@ -62,7 +64,10 @@ class LatentDiffusion(nn.Module):
         self.parameterization = config.parameterization
         self.scale_factor = config.scale_factor
         self.num_timesteps = config.timesteps
-        self.tokenizer = WordTokenizer(config.vocabulary, config.text.positions) if config.vocabulary else None
+        length = config.text.positions
+        self.tokenizer: Tokenizer = (
+            WordTokenizer(config.vocabulary, length) if config.vocabulary else ClipTokenizer(length, config.text.pad)
+        )
         betas = np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.timesteps) ** 2
         alphas_cumprod = np.cumprod(1 - betas)
         # Plain attributes, not buffers: on the meta device, or after .half(), buffers would lose them.
@@ -116,12 +121,21 @@ class LatentDiffusion(nn.Module):
         alpha_bar = self.alphas_cumprod.to(t.device)[t].reshape(shape)
         return alpha_bar.sqrt().to(x_start) * x_start + (1 - alpha_bar).sqrt().to(x_start) * noise
 
+    def encode_text(self, texts: Sequence[str], skip: int | None = None) -> Tensor:
+        """Prompts to conditioning (b, n, width) in float32: weights, long texts and `skip` as `encode_tokens` has them.
+
+        Raises ValueError where the model needs a vocabulary that isn't installed.
+        """
+        return self.encode_tokens([tokenize(text, self.tokenizer) for text in texts], skip)
+
     @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts to conditioning (b, n, width); raises ValueError for a model whose vocabulary isn't in its file."""
-        if self.tokenizer is None:
-            raise ValueError("this checkpoint has no vocabulary in it, expected one with the demo model's word list")
-        return self.cond_stage_model.transformer(self.tokenizer(texts).to(self.device))
+    def encode_tokens(self, prompts: Sequence[Sequence[Chunk]], skip: int | None = None) -> Tensor:
+        """Prompts that `prompt.tokenize` laid out, to conditioning (b, n, width) in float32.
+
+        `skip` counts the text encoder's layers from the end, 1 is the last; None is what the model was trained on.
+        """
+        skip = self.config.text.skip if skip is None else skip
+        return encode(self.cond_stage_model.transformer, prompts, self.tokenizer, skip)
 
     @torch.no_grad()
     def encode_picture(self, x: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ class WordTokenizer:
     `vocabulary[0]` is the start token and `vocabulary[1]` the end token; the other entries are lower-case words.
     """
 
+    start, end, pad = 0, 1, 1
+
     def __init__(self, vocabulary: Sequence[str], length: int = 77) -> None:
         self.vocabulary = tuple(vocabulary)
         self.length = length
@@ -32,7 +34,7 @@ class WordTokenizer:
         return [self._ids[word] for word in found if word in self._ids]
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Texts to ids (b, length) int64; what is too long is cut, with a warning."""
+        """Texts to ids (b, length) int64, one row each, for training; what is too long is cut, with a warning."""
         return torch.tensor([self._row(text) for text in texts])
 
     def _row(self, text: str) -> list[int]:
@@ -40,5 +42,5 @@ class WordTokenizer:
         room = self.length - 2
         if len(ids) > room:
             log.warning("the prompt has %d words, the model reads the first %d", len(ids), room)
-        row = [0, *ids[:room]]
-        return row + [1] * (self.length - len(row))
+        row = [self.start, *ids[:room], self.end]
+        return row + [self.pad] * (self.length - len(row))
