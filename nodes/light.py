@@ -11,6 +11,7 @@ from torch import Tensor
 from ..executor import context
 from ..networks import LatentDiffusion, load_checkpoint
 from ..sampler import FixedPoint, Guide, Schedule, X0Filter, quantizer
+from .light_clip import Clip
 from .light_guide import make_guide
 from .light_prompts import Frame, read_prompts
 from .plan import Plan, fit_batch, latent_mask
@@ -27,21 +28,6 @@ class Model:
 
     def __init__(self, diffusion: LatentDiffusion) -> None:
         self.diffusion = diffusion
-
-
-class Clip:
-    """CLIP: text to conditioning, in the two steps that ComfyUI's nodes take."""
-
-    def __init__(self, diffusion: LatentDiffusion) -> None:
-        self.diffusion = diffusion
-
-    def tokenize(self, text: str) -> list[str]:
-        """The texts to encode."""
-        return [text]
-
-    def encode_from_tokens_scheduled(self, tokens: list[str]) -> list:
-        """CONDITIONING: [[(1, n, width) tensor, {}]]."""
-        return [[self.diffusion.encode_text(tokens).cpu(), {}]]
 
 
 class Vae:
