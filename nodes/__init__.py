@@ -8,6 +8,7 @@ from .loading import DDIMLoadModel
 from .masks import DDIMMask
 from .noise import DDIMNoise
 from .options import DDIMOptions, DDIMRescale, DDIMScoreCorrector, DDIMThreshold
+from .parts import DDIMFixedNoise, DDIMGuider, DDIMSamplerSelect, DDIMSigmas
 from .pictures import DDIMExampleImage, DDIMFilmStrip
 from .sampling import DDIMSampler
 from .schedules import DDIMCurve, DDIMGuidanceSchedule, DDIMSchedule
@@ -36,6 +37,10 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
         DDIMExampleImage,
         DDIMFilmStrip,
         DDIMScoreCorrector,
+        DDIMSamplerSelect,
+        DDIMSigmas,
+        DDIMGuider,
+        DDIMFixedNoise,
     )
 }
 
@@ -58,4 +63,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DDIMExampleImage": "Example Image (DDIM)",
     "DDIMFilmStrip": "Film Strip (DDIM)",
     "DDIMScoreCorrector": "Score Corrector (DDIM)",
+    "DDIMSamplerSelect": "Sampler Select (DDIM)",
+    "DDIMSigmas": "Sigmas (DDIM)",
+    "DDIMGuider": "Guider (DDIM)",
+    "DDIMFixedNoise": "Fixed Noise (DDIM)",
 }

@@ -6,11 +6,13 @@ import comfy.model_management
 import folder_paths
 from torch import Tensor
 
-from ..sampler import FixedPoint
+from ..sampler import FixedPoint, Guidance, PerStep, Schedule
+from .comfy_guide import ScheduledGuider
 from .comfy_loading import SHIPPED, load_checkpoint
-from .comfy_sampling import Inversion, Run, run_inside
-from .plan import Plan
-from .run import Inverted
+from .comfy_run import FixedNoise, invert_inside, run_inside
+from .comfy_sampling import Ddim, schedule_of, table_sigmas
+from .plan import Options, Plan, Table
+from .run import Inverted, Result
 
 __all__ = ["ComfyHost"]
 
@@ -32,17 +34,38 @@ class ComfyHost:
 
     def sample(self, model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""
-        sampler = Run(plan, latent.get("batch_index"))
-        x = run_inside(model, positive, negative, latent, sampler)
-        result = sampler.result
-        others = (_unscaled(model, each) for each in (result.x0, result.states, result.predictions))
+        seen: list[Result] = []
+        x = run_inside(model, positive, negative, latent, plan, see=seen.append)
+        others = (_unscaled(model, each) for each in (seen[0].x0, seen[0].states, seen[0].predictions))
         return {**latent, "samples": x}, *({"samples": each} for each in others)
 
     def invert(self, model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint) -> Inverted:
         """Take a latent back to the noise that it comes from."""
-        sampler = Inversion(plan, solve)
-        run_inside(model, positive, negative, latent, sampler)
-        return sampler.result
+        return invert_inside(model, positive, negative, latent, plan, solve)
+
+    def schedule(self, model, plan: Plan) -> Schedule:
+        """The schedule that `sample` follows with a plan; ValueError for one that the model can't run."""
+        model_sampling = model.get_model_object("model_sampling")
+        sigmas = table_sigmas(model_sampling, plan.table, plan.steps, plan.denoise)
+        return schedule_of(sigmas, model_sampling).with_eta(plan.eta)
+
+    def sampler(self, eta: PerStep, table: Table, options: Options, start: str, x0: Tensor | None) -> Ddim:
+        """SAMPLER."""
+        return Ddim(eta, table, options, start, x0)
+
+    def sigmas(self, model, table: Table, steps: int, denoise: float) -> Tensor:
+        """SIGMAS (steps + 1,), of most tables, for a MODEL."""
+        return table_sigmas(model.get_model_object("model_sampling"), table, steps, denoise)
+
+    def guider(self, model, positive: list, negative: list, guidance: Guidance) -> ScheduledGuider:
+        """GUIDER."""
+        guider = ScheduledGuider(model, guidance)
+        guider.set_conds(positive, negative)
+        return guider
+
+    def fixed_noise(self, x_T: Tensor, seed: int) -> FixedNoise:
+        """NOISE."""
+        return FixedNoise(x_T, seed)
 
     def input_dir(self) -> Path:
         """Where LoadImage reads."""

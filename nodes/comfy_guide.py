@@ -1,4 +1,6 @@
-"""ComfyUI's guider as the sampler's guide."""
+"""Guidance inside ComfyUI: a guider with a scale for every step, and any guider as the sampler's guide."""
+
+from collections.abc import Callable
 
 import comfy.model_management
 import comfy.model_patcher
@@ -7,75 +9,153 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..sampler import Guided, Schedule, rescale
-from .plan import Plan
+from ..sampler import Guidance, Guided, Schedule, rescale
+from .plan import Options
 
-__all__ = ["GuiderGuide"]
+__all__ = ["GuiderGuide", "ScheduledGuider"]
 
 CFG_CHANGES = (
     "sampler_cfg_function",
     "sampler_pre_cfg_function",
     "sampler_post_cfg_function",
     "sampler_calc_cond_batch_function",
-    "disable_cfg1_optimization",
 )
 """Where patches of guidance stand in a model's options; they may count on both predictions."""
 
 
-class GuiderGuide:
-    """Asks a ComfyUI guider at work for the guided x0, at a guidance scale of each step's own.
+class ScheduledGuider(comfy.samplers.CFGGuider):
+    """GUIDER: classifier-free guidance at a scale of each step's own, for any of ComfyUI's samplers.
 
     Scale 1 makes no uncond pass and scale 0 no cond pass, unless something on the model changes guidance itself.
     """
 
-    def __init__(self, guider: comfy.samplers.CFGGuider, plan: Plan, schedule: Schedule, options: dict) -> None:
-        """`options` are the model options that ComfyUI hands to a sampler."""
-        self.guider, self.options, self.seed = guider, options, plan.seed
-        self.guidance, self.scales = plan.guidance, plan.guidance.scales(len(schedule))
-        self.model_sampling = guider.inner_model.model_sampling
-        timesteps = torch.from_numpy(schedule.timesteps.copy())
-        if isinstance(self.model_sampling, comfy.model_sampling.CONST):
-            self.sigmas, self.signal = timesteps.tolist(), [1.0] * len(schedule)
-        else:
-            self.sigmas = self.model_sampling.sigmas.cpu()[timesteps].tolist()
-            self.signal = schedule.signal.tolist()
-        self.patched = any(options.get(key) for key in CFG_CHANGES)
-        self.watched = options
-        self.seen: dict[str, Tensor] = {}
-        if self.guidance.plus_plus or self.guidance.rescale:
-            self.watched = comfy.model_patcher.set_model_options_post_cfg_function(
-                comfy.model_patcher.create_model_options_clone(options),
-                self._look,
-                disable_cfg1_optimization=self.guidance.plus_plus,
-            )
+    def __init__(self, model: comfy.model_patcher.ModelPatcher, guidance: Guidance) -> None:
+        super().__init__(model)
+        self.guidance = guidance
+        self.step: int | None = None
+        """The step that is asked for next; None finds it by the level."""
+        if guidance.rescale:
+            self.model_options = with_post_cfg(self.model_options, Rescaler(guidance.rescale))
+
+    def sample(
+        self,
+        noise: Tensor,
+        latent_image: Tensor,
+        sampler: comfy.samplers.Sampler,
+        sigmas: Tensor,
+        denoise_mask: Tensor | None = None,
+        callback: Callable | None = None,
+        disable_pbar: bool = False,
+        seed: int | None = None,
+    ) -> Tensor:
+        """A run along `sigmas` (S + 1,); ValueError when the guidance doesn't fit its S steps."""
+        steps = max(len(sigmas) - 1, 0)
+        self.scales = self.guidance.scales(steps) if steps else ()
+        self.levels, self.step = sigmas.tolist(), None
+        return super().sample(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+
+    def predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed=None) -> Tensor:
+        """The guided x0 for the state x (b, c, ...) at the level `timestep` (b,), a sigma."""
+        options = model_options or {}
+        self.cfg = self.scales[self.find(timestep) if self.step is None else self.step]
+        if self.cfg == 0 and not any(changes_guidance(options, key) for key in CFG_CHANGES):
+            # The uncond pass at its usual second place, by which patches tell it from the cond pass.
+            conds = [None, self.conds["negative"]]
+            return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)[1]
+        return super().predict_noise(x, timestep, options, seed)
+
+    def find(self, timestep: Tensor) -> int:
+        """The step that a level belongs to: the last one that starts there or before."""
+        sigma, levels = float(timestep.max()), self.levels[:-1]
+        falling = self.levels[0] >= self.levels[-1]
+        started = [i for i, level in enumerate(levels) if (level >= sigma if falling else level <= sigma)]
+        return started[-1] if started else 0
+
+
+class PostCfg:
+    """A post-CFG function of ComfyUI that has nothing to do where one prediction is all."""
+
+
+class Rescaler(PostCfg):
+    """`sampler.rescale` on the model's own output."""
+
+    def __init__(self, phi: float) -> None:
+        self.phi = phi
+
+    def __call__(self, seen: dict) -> Tensor:
+        """The rescaled x0; x0 is base + gain * output in every parameterization."""
+        if seen["cond_scale"] in (0, 1):
+            return seen["denoised"]
+        x, sigma, denoised = seen["input"], seen["sigma"], seen["model"].model_sampling.calculate_denoised
+        nothing = torch.zeros_like(x)
+        base, gain = denoised(sigma, nothing, x), denoised(sigma, torch.ones_like(x), nothing)
+        guided, cond = ((each - base) / gain for each in (seen["denoised"], seen["cond_denoised"]))
+        return base + gain * rescale(guided, cond, self.phi)
+
+
+class Look(PostCfg):
+    """Remembers the uncond x0 and changes nothing."""
+
+    uncond: Tensor | None = None
+
+    def __call__(self, seen: dict) -> Tensor:
+        """The guided x0 as it came."""
+        self.uncond = seen["uncond_denoised"]
+        return seen["denoised"]
+
+
+class GuiderGuide:
+    """Asks a ComfyUI guider at work for the guided x0.
+
+    The run's states are signal x0 + noise eps. ComfyUI's are x0 + sigma eps, which is ours over the signal; its flow
+    models' states are ours.
+    """
+
+    def __init__(
+        self,
+        guider: comfy.samplers.CFGGuider,
+        schedule: Schedule,
+        model_options: dict,
+        seed: int | None,
+        options: Options,
+        ask: Callable | None = None,
+    ) -> None:
+        """`ask` stands between the run and the guider, and is called as it is."""
+        own = guider if isinstance(guider, ScheduledGuider) else None
+        self.scheduled, self.ask, self.seed = own, ask or guider, seed
+        signal, noise = schedule.signal[:-1], schedule.noise[:-1]
+        flow = isinstance(guider.inner_model.model_sampling, comfy.model_sampling.CONST)
+        self.signal = [1.0] * len(schedule) if flow else signal.tolist()
+        self.sigmas = (noise if flow else noise / signal).tolist()
+        self.plus_plus = options.plus_plus or (own is not None and own.guidance.plus_plus)
+        if options.rescale and not (own and own.guidance.rescale):
+            model_options = with_post_cfg(model_options, Rescaler(options.rescale))
+        self.look = Look()
+        if self.plus_plus:
+            model_options = with_post_cfg(model_options, self.look, disable_cfg1_optimization=True)
+        self.options = model_options
 
     def __call__(self, x: Tensor, t: Tensor, i: int) -> Guided:
         """The guided x0 for the state x (b, c, ...) at step `i`."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        x_in, scale = x / self.signal[i], self.scales[i]
+        if self.scheduled is not None:
+            self.scheduled.step = i
         sigma = torch.full((len(x),), self.sigmas[i], dtype=x.dtype, device=x.device)
-        if scale == 0 and not self.patched:
-            x0 = self._uncond(x_in, sigma)
-            return Guided(x0, x0)
-        self.guider.set_cfg(scale)
-        x0 = self.guider(x_in, sigma, model_options=self.watched, seed=self.seed)
-        if self.guidance.rescale and scale != 1:
-            x0 = self._rescaled(x0, x_in, sigma)
-        return Guided(x0, self.seen.get("uncond_denoised"))
+        self.look.uncond = None
+        x0 = self.ask(x / self.signal[i], sigma, model_options=self.options, seed=self.seed)
+        return Guided(x0, self.look.uncond)
 
-    def _uncond(self, x_in: Tensor, sigma: Tensor) -> Tensor:
-        """The uncond pass alone, at its usual second place, by which patches tell it from the cond pass."""
-        conds = [None, self.guider.conds["negative"]]
-        return comfy.samplers.calc_cond_batch(self.guider.inner_model, conds, x_in, sigma, self.options)[1]
 
-    def _look(self, seen: dict) -> Tensor:
-        self.seen = seen
-        return seen["denoised"]
+def with_post_cfg(model_options: dict, function: Callable, disable_cfg1_optimization: bool = False) -> dict:
+    """A copy of a model's options with one more post-CFG function."""
+    return comfy.model_patcher.set_model_options_post_cfg_function(
+        comfy.model_patcher.create_model_options_clone(model_options),
+        function,
+        disable_cfg1_optimization=disable_cfg1_optimization,
+    )
 
-    def _rescaled(self, x0: Tensor, x_in: Tensor, sigma: Tensor) -> Tensor:
-        """`sampler.rescale` on the model's own output; x0 is base + gain * output in every parameterization."""
-        denoised = self.model_sampling.calculate_denoised
-        nothing = torch.zeros_like(x_in)
-        base, gain = denoised(sigma, nothing, x_in), denoised(sigma, torch.ones_like(x_in), nothing)
-        guided, cond = ((each - base) / gain for each in (x0, self.seen["cond_denoised"]))
-        return base + gain * rescale(guided, cond, self.guidance.rescale)
+
+def changes_guidance(model_options: dict, key: str) -> bool:
+    """Whether there is anything at one of `CFG_CHANGES` but `PostCfg`s."""
+    found = model_options.get(key)
+    return any(not isinstance(each, PostCfg) for each in found) if isinstance(found, list) else bool(found)

@@ -23,7 +23,7 @@ from ..sampler import (
     resolve,
 )
 
-__all__ = ["Options", "Plan", "Table", "fit_batch", "latent_mask", "seed_noise"]
+__all__ = ["Options", "Plan", "Table", "fit_batch", "latent_mask", "noise_source", "seed_noise"]
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,42 @@ class Plan:
 
         `index` (b,) are the places of the latents in the batch they came from: each gets the noise of its place.
         """
+        source = noise_source(self.seed, shape[0], self.table, self.options, index)
+        if self.x_T is not None:
+            return source, fit_batch(self.x_T, shape, "x_T")
         if self.options.published_noise:
-            source: NoiseSource = SequentialNoise(torch.Generator().manual_seed(self.seed))
-            drawn = None if self.x_T is not None else source.normal(shape, "start", 0, torch.device("cpu"))
-        else:
-            places = tuple(range(shape[0])) if index is None else tuple(index)
-            source = KeyedNoise((self.seed,) * shape[0], places)
-            drawn = None if self.x_T is not None else seed_noise(self.seed, shape, index)
-        return source, drawn if self.x_T is None else fit_batch(self.x_T, shape, "x_T")
+            return source, source.normal(shape, "start", 0, torch.device("cpu"))
+        return source, seed_noise(self.seed, shape, index)
+
+
+class ComfyNoise:
+    """Noise as ComfyUI's samplers draw it on the CPU: from its seed plus 1, the same for every level under a mask."""
+
+    sequential = False
+
+    def __init__(self, seed: int) -> None:
+        self.seed = (seed + 1) % 2**64
+        self.generator = torch.Generator().manual_seed(self.seed)
+
+    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> Tensor:
+        """The generator's next numbers; under a mask its first."""
+        generator = torch.Generator().manual_seed(self.seed) if use == "mask" else self.generator
+        return torch.randn(tuple(shape), generator=generator).to(device)
+
+    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> Tensor:
+        """The generator's next choices."""
+        return torch.empty(tuple(shape)).bernoulli_(p, generator=self.generator).to(device)
+
+
+def noise_source(
+    seed: int, batch: int, table: Table, options: Options, index: Sequence[int] | None = None
+) -> NoiseSource:
+    """Where the noise of a run's steps comes from; the preset "comfyui" has ComfyUI's. `index` as in `Plan.noise`."""
+    if options.published_noise:
+        return SequentialNoise(torch.Generator().manual_seed(seed))
+    if table.preset == "comfyui":
+        return ComfyNoise(seed)
+    return KeyedNoise((seed,) * batch, tuple(range(batch)) if index is None else tuple(index))
 
 
 def seed_noise(seed: int, shape: torch.Size, index: Sequence[int] | None = None) -> Tensor:

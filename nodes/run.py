@@ -9,7 +9,10 @@ from torch import Tensor
 from ..sampler import (
     FixedPoint,
     Guide,
+    Inpaint,
     InversionStep,
+    NoiseSource,
+    Predict,
     Predictor,
     Replay,
     Schedule,
@@ -17,9 +20,9 @@ from ..sampler import (
     ddim_steps,
     invert_steps,
 )
-from .plan import Plan
+from .plan import Options, Plan
 
-__all__ = ["Inverted", "Result", "invert", "run"]
+__all__ = ["Inverted", "Report", "Result", "follow", "go_back", "invert", "predictor", "run"]
 
 Report = Callable[[int, int, Tensor | None], None]
 """Told how many steps are done, of how many, and the last x0 prediction; raises what stops the run."""
@@ -50,35 +53,63 @@ def run(
     """Run a plan from the scaled latent (b, c, h, w), on its device.
 
     `make_guide` builds the guided model call for a schedule; `keep` is (mask, x0) in the sampler's convention,
-    1 keeps, scaled; `index` as `Plan.noise` takes it; `report` is called before the first step and after each;
-    `filters` change the x0 predictions, after the plan's own threshold; `scored` is the (model, cond) that a score
-    corrector is shown.
+    1 keeps, scaled; `index` as `Plan.noise` takes it; the others as `predictor` and `follow` take them.
     """
     options, rules = plan.options, plan.table.rules
     schedule = plan.table.schedule(alphas_cumprod, plan.steps, plan.eta, plan.denoise)
-    if options.threshold is not None:
-        filters = (options.threshold.filter(len(schedule)), *filters)
-    predict = Predictor(
-        make_guide(schedule),
-        schedule,
-        parameterization,
-        correct=options.correct(len(schedule), *scored),
-        filters=filters,
-        plus_plus=options.plus_plus,
-    )
+    guide = make_guide(schedule)
+    predict = predictor(options, guide, schedule, parameterization, options.plus_plus, filters, scored)
     noise, x_T = plan.noise(latent.shape, index)
+    below = latent if plan.denoise < 1 or rules.under else None
+    x = rules.start(schedule, x_T.to(latent), below, schedule.timesteps[0] == len(alphas_cumprod) - 1)
+    return follow(options, predict, x, schedule, noise, rules.inpaint(*keep) if keep else None, report)
+
+
+def predictor(
+    options: Options,
+    guide: Guide,
+    schedule: Schedule,
+    parameterization: str,
+    plus_plus: bool,
+    filters: Sequence[X0Filter] = (),
+    scored: tuple[object, object] = (None, None),
+) -> Predictor:
+    """A guide's predictions, changed as the options say.
+
+    `filters` change x0 after the options' threshold; `scored` is the (model, cond) that a score corrector is shown.
+    """
+    steps = len(schedule)
+    if options.threshold is not None:
+        filters = (options.threshold.filter(steps), *filters)
+    correct = options.correct(steps, *scored)
+    return Predictor(guide, schedule, parameterization, correct=correct, filters=filters, plus_plus=plus_plus)
+
+
+def follow(
+    options: Options,
+    predict: Predict,
+    x: Tensor,
+    schedule: Schedule,
+    noise: NoiseSource,
+    inpaint: Inpaint | None,
+    report: Report,
+) -> Result:
+    """Go from the state `x` through a schedule of at least one step, and keep what the options say.
+
+    `report` is called before the first step and after each.
+    """
     walk = options.walk(len(schedule))
     total = len(walk or schedule)
     kept: list[tuple[Tensor, Tensor]] = []
     report(0, total, None)
     steps = ddim_steps(
         predict,
-        rules.start(schedule, x_T.to(latent), latent if plan.denoise < 1 else None),
+        x,
         schedule,
         noise=noise,
         temperature=options.temperature,
         dropout=options.dropout,
-        inpaint=rules.inpaint(*keep) if keep else None,
+        inpaint=inpaint,
         walk=walk,
         after=options.replay.correct if options.replay else None,
     )
@@ -115,7 +146,11 @@ def invert(
 ) -> Inverted:
     """Take the scaled latent (b, c, h, w) back to x_T along a plan's table and guidance, at eta 0."""
     schedule = plan.table.schedule(alphas_cumprod, plan.steps, 0.0, 1.0)
-    predict = Predictor(make_guide(schedule), schedule, parameterization)
+    return go_back(Predictor(make_guide(schedule), schedule, parameterization), latent, schedule, solve, report)
+
+
+def go_back(predict: Predict, latent: Tensor, schedule: Schedule, solve: FixedPoint, report: Report) -> Inverted:
+    """Go from the scaled latent back through a schedule."""
     replay = Replay() if solve.measure else None
     seen: list[InversionStep] = []
     report(0, len(schedule), None)

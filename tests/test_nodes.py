@@ -15,6 +15,7 @@ from PIL import Image
 
 ALL = {**NODE_CLASS_MAPPINGS, **STAND_IN_CLASS_MAPPINGS}
 SOCKETS = {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK"}
+SOCKETS |= {"SAMPLER", "SIGMAS", "GUIDER", "NOISE"}
 SOCKETS |= {"DDIM_CURVE", "DDIM_SCHEDULE", "DDIM_OPTIONS", "DDIM_SCORE_CORRECTOR"}
 
 # Once published, a key, an input's name and an output's place never change: saved workflows name them. Add, don't edit.
@@ -54,6 +55,10 @@ PUBLISHED = {
         ["DDIM_OPTIONS"],
     ),
     "DDIMFilmStrip": (["images", "columns", "gap", *(f"images_{i}" for i in range(2, 7))], ["IMAGE"]),
+    "DDIMSamplerSelect": (["eta", "start", "eta_schedule", "x0", "schedule", "options"], ["SAMPLER"]),
+    "DDIMSigmas": (["model", "steps", "denoise", "schedule"], ["SIGMAS"]),
+    "DDIMGuider": (["model", "positive", "negative", "cfg", "guidance_schedule", "options"], ["GUIDER"]),
+    "DDIMFixedNoise": (["x_T", "seed"], ["NOISE"]),
 }
 # ComfyUI's own names, inputs in their order, and outputs.
 COMFYUI = {
