@@ -2,16 +2,12 @@
 
 from .autoencoder import Autoencoder, AutoencoderConfig
 from .blocks import Shared
-from .checkpoint import (
-    CheckpointError,
-    load_checkpoint,
-    load_controlnet,
-    model_config,
-    save_checkpoint,
-    save_controlnet,
-)
+from .checkpoint import load_autoencoder, load_checkpoint, load_controlnet, save_checkpoint, save_controlnet
+from .containers import CheckpointError
 from .controlnet import ControlledDiffusion, ControlNet
+from .families import model_config
 from .latent_diffusion import LatentDiffusion, ModelConfig
+from .precision import best_dtype, cpu_has_bfloat16
 from .text import TextConfig, TextTransformer
 from .tokenizer import WordTokenizer
 from .unet import UNet, UNetConfig
@@ -30,6 +26,9 @@ __all__ = [
     "UNet",
     "UNetConfig",
     "WordTokenizer",
+    "best_dtype",
+    "cpu_has_bfloat16",
+    "load_autoencoder",
     "load_checkpoint",
     "load_controlnet",
     "model_config",

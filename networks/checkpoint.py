@@ -1,227 +1,229 @@
-"""Loading a checkpoint of the published layout: sizes from the tensors' shapes, the tensors mapped from the file.
+"""Loading models, ControlNets and autoencoders from the files and folders that they come in, and saving them."""
 
-The rest that shapes can't tell (heads, vocabulary) stands in the safetensors metadata under `comfyui_ddim`, as JSON;
-without it the values are those of the published Stable Diffusion checkpoints.
-"""
-
+import contextlib
 import json
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .autoencoder import AutoencoderConfig
+from .autoencoder import Autoencoder
+from .containers import CheckpointError, read_file
 from .controlnet import ControlNet
-from .latent_diffusion import LatentDiffusion, ModelConfig
-from .text import TextConfig
-from .unet import UNetConfig
+from .diffusers_folder import read_folder, read_part
+from .families import (
+    AUTOENCODER,
+    CONTROL,
+    METADATA,
+    TEXT,
+    UNET,
+    Facts,
+    autoencoder_config,
+    config_of,
+    facts_of,
+    foreign,
+    predicts_v,
+    read_facts,
+    unet_config,
+    unet_facts,
+)
+from .latent_diffusion import LatentDiffusion
+from .names import published_names
+from .open_clip import clip_names
+from .precision import best_dtype
 
 __all__ = [
-    "CheckpointError",
+    "load_autoencoder",
     "load_checkpoint",
     "load_controlnet",
-    "model_config",
     "save_checkpoint",
     "save_controlnet",
 ]
 
-UNET, AUTOENCODER, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer.text_model."
-METADATA = "comfyui_ddim"
-
-# Published files carry these beside the weights: derived tables, the average's counters, a range of integers.
-_DERIVED = re.compile(
-    r"(betas|alphas_cumprod|alphas_cumprod_prev|sqrt_.*|log_one_minus_alphas_cumprod|posterior_.*|lvlb_weights|logvar"
-    r"|model_ema\..*|.*position_ids)$"
-)
-
-CONTROL = "control_model."
-
-Shapes = Mapping[str, Sequence[int]]
 Network = TypeVar("Network", bound=nn.Module)
+Tensors = dict[str, Tensor]
 
-
-class CheckpointError(ValueError):
-    """A checkpoint that can't be used, and why."""
+# Names that the same tensors go by in some files: (how they begin there, how they begin here).
+ALSO_NAMED = (
+    ("conditioner.embedders.0.", "cond_stage_model."),
+    *((f"cond_stage_model.transformer.{part}", f"{TEXT}{part}") for part in ("embeddings", "encoder", "final_layer")),
+)
+OPEN_CLIP = "cond_stage_model.model."
+OPEN_CLIP_FACTS = {"text_activation": "gelu", "text_skip": 2, "text_pad": 0}
+# Beside the weights, published files carry derived tables, a moving average, what training needed.
+UNUSED = re.compile(
+    r"(.*position_ids|.*logit_scale|.*text_projection(\.weight)?|loss\..*|first_stage_model\.loss\..*)$"
+)
 
 
 def load_checkpoint(path: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> LatentDiffusion:
-    """Load a safetensors checkpoint, memory-mapped; `dtype` None keeps float32 on a CPU whatever the file holds.
+    """Load a Stable Diffusion 1.x or 2.x kind of model: a safetensors or torch file, or a diffusers folder.
 
-    Raises CheckpointError (a ValueError) that names the file for one that is no safetensors file, is cut off, lacks
-    a tensor or has one too many or of another shape.
+    `dtype` is what UNet and autoencoder are computed in, None for what suits the device and the model's size
+    (`best_dtype`); on a CPU the text encoder stays in float32. Tensors are mapped from the file and converted one
+    by one. Raises CheckpointError (a ValueError) that names the file, and the tensor or what else is wrong: not
+    readable, cut off, of another family, incomplete, a wrong shape, a value that isn't finite.
     """
-    return _load(path, device, dtype, "", lambda shapes, metadata: LatentDiffusion(model_config(shapes, metadata)))
+    path = Path(path)
+    with _naming(path):
+        tensors, facts = read_folder(path) if path.is_dir() else _single_file(path)
+        with _guessing(tensors):
+            config = config_of({name: tensor.shape for name, tensor in tensors.items()}, facts)
+            with torch.device("meta"):
+                model = LatentDiffusion(config)
+            dtype = dtype or best_dtype(device, sum(p.numel() for p in model.model.parameters()))
+            _fill(model, tensors, device, lambda name: _part_dtype(name, device, dtype))
+    return model
 
 
 def load_controlnet(path: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> ControlNet:
-    """Load a ControlNet's safetensors file; as `load_checkpoint`, with its errors."""
+    """Load a ControlNet of the published or diffusers layout, from a file or a diffusers folder of its own.
 
-    def empty(shapes: Shapes, metadata: Mapping[str, str]) -> ControlNet:
-        config = _unet(shapes, _extra(metadata), "")
-        return ControlNet(config, _shape(shapes, "input_hint_block.0.weight", 4)[1])
+    `dtype` None is what suits the device and the network's size. Raises CheckpointError as `load_checkpoint` does.
+    """
+    path = Path(path)
+    with _naming(path):
+        tensors, facts = _alone(path, CONTROL)
+        with _guessing(tensors):
+            if "input_hint_block.0.weight" not in tensors:
+                raise CheckpointError("no tensor 'input_hint_block.0.weight': expected a ControlNet")
+            config = unet_config({name: tensor.shape for name, tensor in tensors.items()}, facts)
+            with torch.device("meta"):
+                net = ControlNet(config, tensors["input_hint_block.0.weight"].shape[1])
+            dtype = dtype or best_dtype(device, sum(p.numel() for p in net.parameters()))
+            _fill(net, tensors, device, lambda name: dtype)
+    return net
 
-    return _load(path, device, dtype, CONTROL, empty)
+
+def load_autoencoder(path: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Autoencoder:
+    """Load an autoencoder alone, from a file of the published or diffusers layout, a diffusers folder or a checkpoint.
+
+    `dtype` None is float32. Raises CheckpointError as `load_checkpoint` does.
+    """
+    path = Path(path)
+    with _naming(path):
+        tensors, _ = _alone(path, AUTOENCODER)
+        with _guessing(tensors):
+            config = autoencoder_config({name: tensor.shape for name, tensor in tensors.items()}, "")
+            with torch.device("meta"):
+                network = Autoencoder(config)
+            _fill(network, tensors, device, lambda name: dtype or torch.float32)
+    return network
 
 
 def save_checkpoint(model: LatentDiffusion, path: Path, dtype: torch.dtype = torch.float16) -> None:
     """Write a model with the published key names; what shapes can't tell goes into the metadata."""
-    config = model.config
-    extra = {
-        "unet_heads": config.unet.heads,
-        "text_heads": config.text.heads,
-        "parameterization": config.parameterization,
-        "scale_factor": config.scale_factor,
-        "vocabulary": config.vocabulary,
-    }
-    _save(model, "", path, dtype, extra)
+    _save(model, "", path, dtype, facts_of(model.config))
 
 
 def save_controlnet(net: ControlNet, path: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write a ControlNet with the published key names; its number of heads goes into the metadata."""
-    _save(net, CONTROL, path, dtype, {"unet_heads": net.config.heads})
+    """Write a ControlNet with the published key names; its heads go into the metadata."""
+    _save(net, CONTROL, path, dtype, unet_facts(net.config))
 
 
-def model_config(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> ModelConfig:
-    """Read a model's sizes off its tensors' shapes {name: shape}.
-
-    Raises CheckpointError, naming a tensor, when the shapes aren't those of a Stable Diffusion 1.x kind of model.
-    """
-    extra = _extra(metadata or {})
-    unet, autoencoder, text = _unet(shapes, extra, UNET), _autoencoder(shapes), _text(shapes, extra)
-    known = {name: extra[name] for name in ("parameterization", "scale_factor") if name in extra}
-    return ModelConfig(unet, autoencoder, text, vocabulary=tuple(extra.get("vocabulary", ())), **known)
-
-
-def _plain(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _extra(metadata: Mapping[str, str]) -> dict:
-    try:
-        return json.loads(metadata.get(METADATA, "{}"))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"metadata {METADATA!r}: expected JSON, {error}") from error
-
-
-def _save(network: nn.Module, prefix: str, path: Path, dtype: torch.dtype, extra: dict) -> None:
+def _save(network: nn.Module, prefix: str, path: Path, dtype: torch.dtype, facts: dict[str, object]) -> None:
     state = network.state_dict().items()
     tensors = {prefix + name: tensor.detach().to(dtype).cpu().contiguous() for name, tensor in state}
-    save_file(tensors, path, {METADATA: json.dumps(extra), "format": "pt"})
+    save_file(tensors, path, {METADATA: json.dumps(facts), "format": "pt"})
 
 
-def _load(
-    path: Path,
-    device: str,
-    dtype: torch.dtype | None,
-    prefix: str,
-    empty: Callable[[Shapes, Mapping[str, str]], Network],
-) -> Network:
-    """The network that `empty` makes for a file's shapes and metadata, with the file's tensors under `prefix`."""
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file, expected a .safetensors checkpoint")
+def _single_file(path: Path) -> tuple[Tensors, Facts]:
+    """A whole model's tensors from one file, named as Stable Diffusion 1.x names them, and its facts."""
+    contents = read_file(path)
+    facts = dict(read_facts(contents.metadata))
+    named = {_renamed(name): tensor for name, tensor in contents.tensors.items()}
+    if any(name.startswith(OPEN_CLIP) for name in named):
+        named = clip_names(named)
+        facts = OPEN_CLIP_FACTS | facts
+    facts.setdefault("parameterization", "v" if predicts_v(named) else "eps")
+    ours = (UNET, AUTOENCODER, "cond_stage_model.")
+    return {name: t for name, t in named.items() if name.startswith(ours) and not UNUSED.match(name)} or named, facts
+
+
+def _renamed(name: str) -> str:
+    for theirs, ours in ALSO_NAMED:
+        if name.startswith(theirs):
+            return _renamed(ours + name.removeprefix(theirs))
+    return name
+
+
+def _alone(path: Path, prefix: str) -> tuple[Tensors, Facts]:
+    """One network's tensors by published names without the prefix, from wherever they are."""
+    contents = read_part(path) if path.is_dir() else read_file(path)
+    own = {n.removeprefix(prefix): t for n, t in contents.tensors.items() if n.startswith(prefix)} or contents.tensors
+    names = published_names(own)
+    return {names[n]: t for n, t in own.items() if not UNUSED.match(n)}, read_facts(contents.metadata)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Adds the file to what goes wrong, where the message doesn't name it yet."""
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            names = [name for name in file.keys() if not _DERIVED.match(name)]  # noqa: SIM118
-            tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: expected a safetensors file, {_plain(error)}") from error
-    try:
-        with torch.device("meta"):
-            network = empty({name: tensor.shape for name, tensor in tensors.items()}, metadata)
-        _assign(network, tensors)
+        yield
     except CheckpointError as error:
+        if str(path) in str(error):
+            raise
         raise CheckpointError(f"{path}: {error}") from error
-    return network.to(device=device, dtype=dtype or torch.float32).eval().requires_grad_(False)
 
 
-def _assign(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    expected = network.state_dict()
+@contextlib.contextmanager
+def _guessing(tensors: Tensors) -> Iterator[None]:
+    """Turns what goes wrong with tensors of a known other kind of model into what kind that is."""
+    names = list(tensors)
+    try:
+        yield
+    except CheckpointError as error:
+        kind = foreign(names)
+        raise CheckpointError(kind) if kind else error from error
+
+
+def _part_dtype(name: str, device: str, dtype: torch.dtype) -> torch.dtype:
+    text_on_cpu = name.startswith("cond_stage_model.") and torch.device(device).type == "cpu"
+    return torch.float32 if text_on_cpu else dtype
+
+
+def _fill(network: nn.Module, tensors: Tensors, device: str, dtype: Callable[[str], torch.dtype]) -> None:
+    """Put the tensors into a network on the meta device, taking them out of the dict; all are checked first."""
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    _check_names(expected, tensors)
+    for name, shape in expected.items():
+        tensors[name] = _fitting(name, tensors[name], shape)
+    filled = {name: _converted(name, tensors.pop(name), device, dtype(name)) for name in expected}
+    network.load_state_dict(filled, assign=True)
+    network.eval().requires_grad_(False)
+
+
+def _check_names(expected: Mapping[str, object], tensors: Tensors) -> None:
     for problem, names in (
         ("missing", expected.keys() - tensors.keys()),
         ("unexpected", tensors.keys() - expected.keys()),
     ):
         if names:
             raise CheckpointError(f"{len(names)} {problem} tensors, the first {sorted(names)[0]!r}")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            came, wanted = list(tensor.shape), list(expected[name].shape)
-            raise CheckpointError(f"tensor {name!r} has shape {came}, expected {wanted}")
-    network.load_state_dict(tensors, assign=True)
 
 
-def _shape(shapes: Shapes, name: str, ndim: int) -> Sequence[int]:
-    if name not in shapes:
-        raise CheckpointError(f"no tensor {name!r}: expected a Stable Diffusion 1.x kind of checkpoint")
-    if len(shapes[name]) != ndim:
-        raise CheckpointError(f"tensor {name!r} has shape {list(shapes[name])}, expected {ndim} dimensions")
-    return shapes[name]
+def _fitting(name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
+    """The tensor in a shape; a linear layer's weight also serves as a 1 x 1 convolution's."""
+    if not tensor.is_floating_point():
+        raise CheckpointError(f"tensor {name!r} is of {tensor.dtype}, expected floating point numbers")
+    if tensor.shape == shape:
+        return tensor
+    if (*tensor.shape, 1, 1) == tuple(shape):
+        return tensor.reshape(shape)
+    raise CheckpointError(f"tensor {name!r} has shape {list(tensor.shape)}, expected {list(shape)}")
 
 
-def _count(shapes: Shapes, pattern: str) -> int:
-    """How many numbers, counted from 0, stand at the group of a pattern."""
-    found = {int(match[1]) for name in shapes if (match := re.match(pattern, name))}
-    return len(found)
-
-
-def _unet(shapes: Shapes, extra: dict, prefix: str) -> UNetConfig:
-    stem = _shape(shapes, f"{prefix}input_blocks.0.0.weight", 4)
-    levels: list[list[int]] = [[]]  # the widths of each level's blocks
-    attention: list[bool] = [False]
-    context, depth, linear = 0, 1, False
-    for i in range(1, _count(shapes, re.escape(prefix) + r"input_blocks\.(\d+)\.")):
-        block = f"{prefix}input_blocks.{i}."
-        if f"{block}0.op.weight" in shapes:
-            levels.append([])
-            attention.append(False)
-            continue
-        levels[-1].append(_shape(shapes, f"{block}0.in_layers.2.weight", 4)[0])
-        attention[-1] = f"{block}1.norm.weight" in shapes
-    middle = f"{prefix}middle_block.1."
-    context = _shape(shapes, f"{middle}transformer_blocks.0.attn2.to_k.weight", 2)[1]
-    depth = _count(shapes, re.escape(middle) + r"transformer_blocks\.(\d+)\.")
-    linear = len(shapes.get(f"{middle}proj_in.weight", ())) == 2
-    if not all(levels):
-        raise CheckpointError(f"{prefix}input_blocks: expected residual blocks at every level")
-    return UNetConfig(
-        in_channels=stem[1],
-        out_channels=_shape(shapes, f"{prefix}out.2.weight", 4)[0] if prefix else stem[1],
-        channels=tuple(widths[-1] for widths in levels),
-        blocks=len(levels[0]),
-        attention=tuple(attention),
-        depth=depth,
-        context=context,
-        heads=extra.get("unet_heads", UNetConfig.heads),
-        linear_projection=linear,
-    )
-
-
-def _autoencoder(shapes: Shapes) -> AutoencoderConfig:
-    encoder = f"{AUTOENCODER}encoder."
-    levels = _count(shapes, re.escape(encoder) + r"down\.(\d+)\.")
-    return AutoencoderConfig(
-        channels=tuple(_shape(shapes, f"{encoder}down.{i}.block.0.conv1.weight", 4)[0] for i in range(levels)),
-        blocks=_count(shapes, re.escape(encoder) + r"down\.0\.block\.(\d+)\."),
-        latent_channels=_shape(shapes, f"{AUTOENCODER}decoder.conv_in.weight", 4)[1],
-        embed_channels=_shape(shapes, f"{AUTOENCODER}post_quant_conv.weight", 4)[1],
-        image_channels=_shape(shapes, f"{encoder}conv_in.weight", 4)[1],
-    )
-
-
-def _text(shapes: Shapes, extra: dict) -> TextConfig:
-    tokens = _shape(shapes, f"{TEXT}embeddings.token_embedding.weight", 2)
-    positions = _shape(shapes, f"{TEXT}embeddings.position_embedding.weight", 2)
-    return TextConfig(
-        vocabulary=tokens[0],
-        positions=positions[0],
-        width=tokens[1],
-        layers=_count(shapes, re.escape(TEXT) + r"encoder\.layers\.(\d+)\."),
-        heads=extra.get("text_heads", TextConfig.heads),
-        inner=_shape(shapes, f"{TEXT}encoder.layers.0.mlp.fc1.weight", 2)[0],
-    )
+def _converted(name: str, tensor: Tensor, device: str, dtype: torch.dtype) -> Tensor:
+    """The tensor in its final type and place; CheckpointError if it has NaN or infinity."""
+    converted = tensor.to(dtype)
+    # One sum tells, unless the numbers are so large that their sum is infinite: then it's looked at closely.
+    if not math.isfinite(converted.sum(dtype=torch.float32).item()) and not converted.isfinite().all():
+        kind = "NaN" if converted.isnan().any() else "infinity"
+        came = "" if tensor.isfinite().all() else " in the file"
+        raise CheckpointError(f"tensor {name!r} has {kind}{came or f' as {dtype}'}, expected finite numbers")
+    return converted.to(device)

@@ -102,7 +102,7 @@ def metadata_of(path: Path) -> dict[str, str]:
         ("model.diffusion_model.out.2.bias", None, "missing"),
         ("model.diffusion_model.extra", torch.zeros(1), "unexpected"),
         ("first_stage_model.decoder.conv_out.weight", torch.zeros(3, 32, 1, 1), r"shape \[3, 32, 1, 1\], expected"),
-        ("model.diffusion_model.out.2.weight", None, "no tensor"),
+        ("model.diffusion_model.input_blocks.0.0.weight", None, "no tensor"),
     ],
 )
 def test_a_wrong_tensor_is_an_error_that_names_file_and_tensor(saved, name, change, said):

@@ -1,0 +1,87 @@
+"""A diffusers folder (model_index.json, unet/, vae/, text_encoder/ ...) as the single file it could have been."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from .containers import CheckpointError, Contents, read_file
+from .families import AUTOENCODER, TEXT, UNET, Facts
+from .names import published_names
+
+__all__ = ["read_folder", "read_part"]
+
+INDEX = "model_index.json"
+WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
+ENDINGS = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
+PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Tensor], Facts]:
+    """A model's tensors by published names, and the facts in its configuration.
+
+    Raises CheckpointError that names the file for a folder without an index, a part that is missing or broken, or a
+    pipeline of another kind.
+    """
+    index = _json(folder / INDEX)
+    if not {"unet", "vae", "text_encoder"} <= index.keys() or "text_encoder_2" in index:
+        kind = index.get("_class_name", "a pipeline without unet, vae and text_encoder")
+        raise CheckpointError(
+            f"{folder}: this looks like {kind}, expected Stable Diffusion 1.x or 2.x: run with --comfyui"
+        )
+    tensors: dict[str, Tensor] = {}
+    for part, prefix in (("unet", UNET), ("vae", AUTOENCODER), ("text_encoder", TEXT)):
+        own = read_part(folder / part).tensors
+        tensors |= {prefix + name.removeprefix("text_model."): tensor for name, tensor in own.items()}
+    return tensors, _facts(*(_json(folder / part / "config.json") for part in ("unet", "vae", "text_encoder")), folder)
+
+
+def read_part(folder: Path) -> Contents:
+    """The tensors of one network's folder, by published names; CheckpointError where it has no weights."""
+    for name in (stem + ending for ending in ENDINGS for stem in WEIGHTS):
+        if (folder / name).is_file():
+            contents = read_file(folder / name)
+            names = published_names(contents.tensors)
+            return Contents({names[name]: tensor for name, tensor in contents.tensors.items()}, contents.metadata)
+    raise CheckpointError(f"{folder}: no weights in it, expected {WEIGHTS[0]}{ENDINGS[0]} or one named like it")
+
+
+def _json(path: Path) -> dict:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file, expected a diffusers folder's")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: expected JSON, {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: a {type(content).__name__}, expected a JSON object")
+    return content
+
+
+def _facts(unet: Mapping, vae: Mapping, text: Mapping, folder: Path) -> Facts:
+    scheduler = _json(folder / "scheduler" / "scheduler_config.json")
+    prediction, betas = scheduler.get("prediction_type", "epsilon"), scheduler.get("beta_schedule", "scaled_linear")
+    if prediction not in PREDICTIONS or betas != "scaled_linear":
+        raise CheckpointError(
+            f"{folder}: a scheduler of {prediction!r} on {betas!r} betas, expected "
+            f"{' or '.join(map(repr, PREDICTIONS))} on 'scaled_linear'"
+        )
+    facts: dict[str, object] = {"parameterization": PREDICTIONS[prediction]}
+    for name, ours in (("num_train_timesteps", "timesteps"), ("beta_start", "beta_start"), ("beta_end", "beta_end")):
+        if name in scheduler:
+            facts[ours] = scheduler[name]
+    facts["scale_factor"] = vae.get("scaling_factor", 0.18215)
+    facts["text_heads"] = text.get("num_attention_heads", 12)
+    facts["text_activation"] = text.get("hidden_act", "quick_gelu")
+    if facts["text_activation"] == "gelu":  # OpenCLIP's: its last layer isn't used, and is left out there
+        facts |= {"text_skip": 2, "text_cut": 1, "text_pad": 0}
+    # What diffusers calls the width of a head is the number of heads.
+    heads = unet.get("num_attention_heads") or unet.get("attention_head_dim", 8)
+    widths = unet.get("block_out_channels", ())
+    if isinstance(heads, int):
+        return facts | {"unet_heads": heads}
+    width = {channels // count for channels, count in zip(widths, heads, strict=True)}
+    if len(width) != 1:
+        raise CheckpointError(f"{folder / 'unet'}: {heads} heads of {widths} channels, expected all of one width")
+    return facts | {"unet_head_width": width.pop()}
