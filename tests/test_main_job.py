@@ -112,7 +112,7 @@ def test_a_saved_picture_runs_again_to_itself(tmp_path, capsys):
 def test_guidance_scale_1_makes_half_the_model_evaluations(scale, evaluations, tmp_path, capsys, monkeypatch):
     seen = []
     forward = UNet.forward
-    monkeypatch.setattr(UNet, "forward", lambda self, x, t, c: (seen.append(len(x)), forward(self, x, t, c))[1])
+    monkeypatch.setattr(UNet, "forward", lambda self, x, *rest: (seen.append(len(x)), forward(self, x, *rest))[1])
     settings = ("--set", "DDIM Sampler.steps=6", "--set", f"DDIM Sampler.cfg={scale}", "--output", tmp_path)
     assert run(TEXT_TO_IMAGE, *settings, capsys=capsys)[0] == 0
     assert sum(seen) == 6 * evaluations
