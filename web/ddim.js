@@ -73,6 +73,7 @@ class CurveWidget {
   /** Shows what is there now, when it isn't what was there before. */
   refresh() {
     const { node, source } = this
+    this.takePlace()
     const values = source.inputs.map((name) => widgetOf(node, name)?.value)
     const { low = null, high = null } = node.properties
     const counted = stepsDownstream(node)
@@ -84,6 +85,13 @@ class CurveWidget {
     this.seen = seen
     const foot = counted === null ? `${steps} steps (no sampler wired)` : `${steps} steps`
     this.picture.show({ ...this.curve(values, steps, notice), steps, low, high, foot })
+  }
+
+  /** Where nodes are elements of the page, undo makes the node anew but leaves the old one's picture standing. */
+  takePlace() {
+    const { element } = this.picture
+    if (element.isConnected || this.node.graph !== app.canvas?.graph) return
+    document.querySelector(`[data-node-id="${this.node.id}"] .ddim-curve`)?.replaceWith(element)
   }
 
   curve(values, steps, notice) {
