@@ -16,6 +16,9 @@ from comfyui_ddim.networks import (
     load_controlnet,
     save_controlnet,
 )
+from comfyui_ddim.networks.names import published_names
+from diffusers import ControlNetModel
+from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
 SHIPPED = Path(__file__).parents[1] / "demo" / "ddim-scenes.safetensors"
 NARROW = UNetConfig(channels=(32, 64), blocks=1, attention=(True, False), context=24, heads=4)
@@ -55,6 +58,43 @@ def given() -> dict:
         "t": torch.tensor([7, 900]),
         "context": torch.randn(2, 11, 24),
     }
+
+
+@pytest.fixture(scope="module", params=["1.x", "2.x"])
+def pair(request) -> tuple[ControlNet, ControlNetModel]:
+    """Ours and diffusers' of the same weights, by diffusers' own converter."""
+    heads = {"heads": 8} if request.param == "1.x" else {"head_width": 16, "linear_projection": True}
+    torch.manual_seed(0)
+    ours = ControlNet(UNetConfig(channels=(32, 64, 64, 96), context=24, **heads)).eval().requires_grad_(False)
+    random_weights(ours, 0.1)
+    other = ControlNetModel(
+        block_out_channels=(32, 64, 64, 96),
+        cross_attention_dim=24,
+        attention_head_dim=8 if request.param == "1.x" else (2, 4, 4, 6),
+        use_linear_projection=request.param == "2.x",
+    ).eval()
+    state = {f"control_model.{name}": tensor for name, tensor in ours.state_dict().items()}
+    other.load_state_dict(convert_controlnet_checkpoint(state, other.config))
+    return ours, other
+
+
+@torch.no_grad()
+def test_equal_to_diffusers(pair, given):
+    ours, other = pair
+    down, middle = other(given["x"], given["t"], given["context"], given["hint"], return_dict=False)
+    came = ours(**given)
+    assert len(came) == len(down) + 1 == 13
+    for own, expected in zip(came, (*down, middle), strict=True):
+        assert expected.std() > 0.05
+        assert torch.allclose(own, expected, atol=1e-4 * expected.abs().max())
+
+
+def test_names_are_the_table_s(pair):
+    ours, other = pair
+    names = published_names(other.state_dict())
+    assert sorted(names.values()) == sorted(ours.state_dict())
+    converted = {names[name]: tensor for name, tensor in other.state_dict().items()}
+    assert all(torch.equal(converted[name], tensor) for name, tensor in ours.state_dict().items())
 
 
 def test_a_new_one_leaves_its_unet_as_it_is(diffusion, given):
