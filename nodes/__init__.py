@@ -4,7 +4,7 @@ from .conditioning import DDIMConditioning
 from .host import host
 from .inversion import DDIMInvert
 from .latents import DDIMDecode, DDIMEmptyLatent, DDIMEncode
-from .loading import DDIMLoadModel
+from .loading import DDIMLoadControlNet, DDIMLoadModel
 from .masks import DDIMMask
 from .noise import DDIMNoise
 from .options import DDIMOptions, DDIMRescale, DDIMScoreCorrector, DDIMThreshold
@@ -37,6 +37,7 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
         DDIMExampleImage,
         DDIMFilmStrip,
         DDIMScoreCorrector,
+        DDIMLoadControlNet,
         DDIMSamplerSelect,
         DDIMSigmas,
         DDIMGuider,
@@ -63,6 +64,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DDIMExampleImage": "Example Image (DDIM)",
     "DDIMFilmStrip": "Film Strip (DDIM)",
     "DDIMScoreCorrector": "Score Corrector (DDIM)",
+    "DDIMLoadControlNet": "Load ControlNet (DDIM)",
     "DDIMSamplerSelect": "Sampler Select (DDIM)",
     "DDIMSigmas": "Sigmas (DDIM)",
     "DDIMGuider": "Guider (DDIM)",

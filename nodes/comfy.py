@@ -7,6 +7,7 @@ import folder_paths
 from torch import Tensor
 
 from ..sampler import FixedPoint, Guidance, PerStep, Schedule
+from .comfy_control import SHIPPED_CONTROL, load_controlnet
 from .comfy_guide import ScheduledGuider
 from .comfy_loading import SHIPPED, load_checkpoint
 from .comfy_run import FixedNoise, invert_inside, run_inside
@@ -31,6 +32,18 @@ class ComfyHost:
         """ComfyUI's own MODEL, CLIP and VAE of one of `checkpoints()`."""
         path = SHIPPED if name == SHIPPED.name else Path(folder_paths.get_full_path_or_raise("checkpoints", name))
         return load_checkpoint(path)
+
+    def controlnets(self) -> list[str]:
+        """Names that a ControlNet loader offers: the shipped one first, then ComfyUI's."""
+        found = folder_paths.get_filename_list("controlnet")
+        return [SHIPPED_CONTROL.name, *(name for name in found if name != SHIPPED_CONTROL.name)]
+
+    def load_controlnet(self, name: str) -> object:
+        """ComfyUI's own CONTROL_NET of one of `controlnets()`."""
+        shipped = name == SHIPPED_CONTROL.name
+        return load_controlnet(
+            SHIPPED_CONTROL if shipped else Path(folder_paths.get_full_path_or_raise("controlnet", name))
+        )
 
     def sample(self, model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""

@@ -9,9 +9,10 @@ from einops import rearrange
 from torch import Tensor
 
 from ..executor import context
-from ..networks import LatentDiffusion, load_checkpoint
+from ..networks import LatentDiffusion, load_checkpoint, load_controlnet
 from ..sampler import FixedPoint, Guide, Schedule, X0Filter, quantizer
 from .light_clip import Clip
+from .light_control import ControlModel
 from .light_guide import make_guide
 from .light_prompts import Frame, read_prompts
 from .plan import Plan, fit_batch, latent_mask
@@ -20,6 +21,7 @@ from .run import Inverted, invert, run
 __all__ = ["Clip", "LightHost", "Model", "Vae"]
 
 SHIPPED = Path(__file__).parents[1] / "demo" / "ddim-scenes.safetensors"
+SHIPPED_CONTROL = SHIPPED.with_stem("ddim-scenes-outline")
 ENDINGS = (".safetensors",)
 
 
@@ -114,9 +116,17 @@ class LightHost:
 
     def checkpoints(self) -> list[str]:
         """Names that a loader offers: the shipped model first, then what lies in the models folder."""
-        folder = context.current().models_dir / "checkpoints"
-        found = (path for path in folder.rglob("*") if path.suffix in ENDINGS) if folder.is_dir() else ()
-        return [SHIPPED.name, *sorted(path.relative_to(folder).as_posix() for path in found)]
+        return [SHIPPED.name, *_listed("checkpoints")]
+
+    def controlnets(self) -> list[str]:
+        """Names that a ControlNet loader offers: the shipped one first, then what lies in the models folder."""
+        return [SHIPPED_CONTROL.name, *_listed("controlnet")]
+
+    def load_controlnet(self, name: str) -> ControlModel:
+        """Load one of `controlnets()`."""
+        path = context.current().models_dir / "controlnet" / name
+        network = load_controlnet(SHIPPED_CONTROL if name == SHIPPED_CONTROL.name else path, self.device())
+        return ControlModel(network, averaged=path.stem.removesuffix("_fp16").endswith("_shuffle"))
 
     def embeddings(self) -> list[Path]:
         """Folders in which a prompt's embeddings lie."""
@@ -179,6 +189,13 @@ class LightHost:
     def temp_dir(self) -> Path:
         """Where PreviewImage writes."""
         return context.current().temp_dir
+
+
+def _listed(kind: str) -> list[str]:
+    """Names of the model files of a kind in the models folder."""
+    folder = context.current().models_dir / kind
+    found = (path for path in folder.rglob("*") if path.suffix in ENDINGS) if folder.is_dir() else ()
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 _lock = threading.Lock()

@@ -1,9 +1,9 @@
-"""Loading a model."""
+"""Loading a model, and what steers it."""
 
 from .host import host
 from .inputs import choice
 
-__all__ = ["DDIMLoadModel"]
+__all__ = ["DDIMLoadControlNet", "DDIMLoadModel"]
 
 
 class DDIMLoadModel:
@@ -30,3 +30,26 @@ class DDIMLoadModel:
     def load(self, ckpt_name: str) -> tuple:
         """Return MODEL, CLIP and VAE."""
         return host.load_checkpoint(ckpt_name)
+
+
+class DDIMLoadControlNet:
+    """A ControlNet: a network that makes the model follow a picture's shapes."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = (
+        "Loads a ControlNet, for the node Apply ControlNet. The first in the list ships with this pack: it makes the "
+        "small model draw what a line drawing outlines, white on black."
+    )
+    FUNCTION = "load"
+    RETURN_TYPES = ("CONTROL_NET",)
+    OUTPUT_TOOLTIPS = ("The ControlNet, for Apply ControlNet; it must be one for the model in use.",)
+    SEARCH_ALIASES = ("controlnet loader", "load controlnet")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """The ControlNets at hand."""
+        return {"required": {"control_net_name": choice(host.controlnets(), "The ControlNet to load.")}}
+
+    def load(self, control_net_name: str) -> tuple:
+        """Return CONTROL_NET."""
+        return (host.load_controlnet(control_net_name),)

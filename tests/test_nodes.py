@@ -16,7 +16,7 @@ from PIL import Image
 ALL = {**NODE_CLASS_MAPPINGS, **STAND_IN_CLASS_MAPPINGS}
 SOCKETS = {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK"}
 SOCKETS |= {"SAMPLER", "SIGMAS", "GUIDER", "NOISE"}
-SOCKETS |= {"DDIM_CURVE", "DDIM_SCHEDULE", "DDIM_OPTIONS", "DDIM_SCORE_CORRECTOR"}
+SOCKETS |= {"DDIM_CURVE", "DDIM_SCHEDULE", "DDIM_OPTIONS", "DDIM_SCORE_CORRECTOR", "CONTROL_NET"}
 
 # Once published, a key, an input's name and an output's place never change: saved workflows name them. Add, don't edit.
 PUBLISHED = {
@@ -47,6 +47,7 @@ PUBLISHED = {
         ["shape", "width", "height", "left", "top", "right", "bottom", "feather", "invert", "mask"],
         ["MASK"],
     ),
+    "DDIMLoadControlNet": (["control_net_name"], ["CONTROL_NET"]),
     "DDIMEncode": (["pixels", "vae"], ["LATENT"]),
     "DDIMDecode": (["samples", "vae"], ["IMAGE"]),
     "DDIMExampleImage": (["image"], ["IMAGE"]),

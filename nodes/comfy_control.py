@@ -1,0 +1,58 @@
+"""ControlNets inside ComfyUI: its own way for all but this package's small ones, whose heads it can't guess."""
+
+from pathlib import Path
+
+import comfy.cldm.cldm
+import comfy.controlnet
+import comfy.model_detection
+import comfy.model_management
+import comfy.ops
+import comfy.utils
+import torch
+from safetensors import safe_open
+
+from ..networks import CheckpointError
+from ..networks.families import CONTROL, METADATA, read_facts
+
+__all__ = ["SHIPPED_CONTROL", "load_controlnet"]
+
+SHIPPED_CONTROL = Path(__file__).parents[1] / "demo" / "ddim-scenes-outline.safetensors"
+
+
+def load_controlnet(path: Path) -> comfy.controlnet.ControlBase:
+    """CONTROL_NET of a file; CheckpointError (a ValueError) for one that isn't there or is no ControlNet."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file, expected a ControlNet")
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        if METADATA in metadata:
+            return load_small(path, read_facts(metadata)["unet_heads"])
+    net = comfy.controlnet.load_controlnet(str(path))
+    if net is None:
+        raise CheckpointError(f"{path}: no ControlNet that ComfyUI knows")
+    return net
+
+
+def load_small(path: Path, heads: int) -> comfy.controlnet.ControlNet:
+    """CONTROL_NET of a file with this package's metadata."""
+    tensors = comfy.utils.load_torch_file(str(path), safe_load=True)
+    management = comfy.model_management
+    device = management.get_torch_device()
+    dtype = management.unet_dtype(
+        supported_dtypes=[torch.float16, torch.bfloat16, torch.float32],
+        weight_dtype=comfy.utils.weight_dtype(tensors, CONTROL),
+    )
+    cast = management.unet_manual_cast(dtype, device)
+    sizes = comfy.model_detection.detect_unet_config(tensors, CONTROL)
+    del sizes["out_channels"]
+    network = comfy.cldm.cldm.ControlNet(
+        **sizes,
+        num_heads=heads,
+        hint_channels=tensors[f"{CONTROL}input_hint_block.0.weight"].shape[1],
+        operations=comfy.ops.pick_operations(dtype, cast),
+        dtype=dtype,
+        device=management.unet_offload_device(),
+    )
+    network.load_state_dict({name.removeprefix(CONTROL): tensor for name, tensor in tensors.items()})
+    return comfy.controlnet.ControlNet(network, load_device=device, manual_cast_dtype=cast)
