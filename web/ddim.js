@@ -6,7 +6,8 @@ import { CurvePicture } from './picture.js'
 import { stepsDownstream } from './steps.js'
 
 const STEPS = 20
-const [WIDTH, HEIGHT] = [300, 190]
+const HEIGHT = 190
+const [NARROW, WIDE] = [200, 300]
 
 const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name)
 const isWired = (node, name) => node.inputs?.some((input) => input.name === name && input.link != null) ?? false
@@ -52,8 +53,6 @@ class CurveWidget {
     })
     this.widget.serialize = false
     node.properties.steps ??= STEPS
-    const [width, height] = node.computeSize()
-    node.setSize([Math.max(node.size[0], width, WIDTH), Math.max(node.size[1], height)])
     letTheEditorPan(this.picture.element)
   }
 
@@ -120,29 +119,39 @@ function letTheEditorPan(element) {
 
 const shown = new Set()
 
+function addCurve(node, source) {
+  const curve = new CurveWidget(node, source)
+  shown.add(curve)
+  const removed = node.onRemoved
+  node.onRemoved = function (...rest) {
+    shown.delete(curve)
+    return removed?.apply(this, rest)
+  }
+  for (const name of source.inputs) {
+    const widget = widgetOf(node, name)
+    const before = widget.callback
+    widget.callback = function (...rest) {
+      const answer = before?.apply(this, rest)
+      curve.refresh()
+      return answer
+    }
+  }
+  curve.refresh()
+}
+
+/** Titles and values are longer than the editor reckons with. */
+function makeRoom(node) {
+  const [width, height] = node.computeSize()
+  node.setSize([Math.max(node.size[0], width, node.widgets?.length ? WIDE : NARROW), Math.max(node.size[1], height)])
+}
+
 app.registerExtension({
   name: 'ComfyUI-DDIM.Curve',
 
   nodeCreated(node) {
     const source = SOURCES[node.comfyClass]
-    if (!source) return
-    const curve = new CurveWidget(node, source)
-    shown.add(curve)
-    const removed = node.onRemoved
-    node.onRemoved = function (...rest) {
-      shown.delete(curve)
-      return removed?.apply(this, rest)
-    }
-    for (const name of source.inputs) {
-      const widget = widgetOf(node, name)
-      const before = widget.callback
-      widget.callback = function (...rest) {
-        const answer = before?.apply(this, rest)
-        curve.refresh()
-        return answer
-      }
-    }
-    curve.refresh()
+    if (source) addCurve(node, source)
+    if (node.comfyClass?.startsWith('DDIM')) makeRoom(node)
   },
 
   setup() {

@@ -1,7 +1,7 @@
 /** How the picture of a curve looks: colours come from ComfyUI's theme, so that light and dark follow it. */
 export const STYLE = `
 .ddim-curve {
-  --line: #4a90d9;
+  --line: #3b87d6;
   display: flex; flex-direction: column; gap: 4px; box-sizing: border-box;
   width: 100%; height: 100%; min-height: 170px; overflow: hidden;
   font: 10px/1.2 Inter, Arial, sans-serif; color: var(--input-text, #ddd);
@@ -48,5 +48,4 @@ export const STYLE = `
 }
 .ddim-curve-notice:empty { display: none; }
 .ddim-curve-off .ddim-curve-plot > * { opacity: 0.2; }
-.ddim-curve-off .ddim-curve-presets { opacity: 0.4; }
 `
