@@ -18,7 +18,9 @@ def fit(cond: Conditioning, batch: int, name: str) -> Conditioning:
     Raises ValueError on another batch size, or on NaN.
     """
     if isinstance(cond, torch.Tensor):
-        if cond.ndim == 0 or cond.shape[0] not in (1, batch):
+        if cond.ndim == 0:  # a setting for the model, not a batch
+            return cond
+        if cond.shape[0] not in (1, batch):
             raise ValueError(f"{name} has the shape {tuple(cond.shape)}, expected a batch of 1 or {batch}")
         if cond.is_floating_point() and torch.isnan(cond).any():
             raise ValueError(f"{name} has NaN in a tensor of shape {tuple(cond.shape)}")
@@ -33,7 +35,7 @@ def fit(cond: Conditioning, batch: int, name: str) -> Conditioning:
 def join(uncond: Conditioning, cond: Conditioning) -> Conditioning:
     """Both in one batch, uncond first. Raises Misfit where shapes, keys or lengths differ."""
     if isinstance(uncond, torch.Tensor) and isinstance(cond, torch.Tensor):
-        if uncond.shape != cond.shape:
+        if uncond.shape != cond.shape or cond.ndim == 0:
             raise Misfit(f"{tuple(uncond.shape)} against {tuple(cond.shape)}")
         return torch.cat([uncond, cond])
     if isinstance(uncond, dict) and isinstance(cond, dict) and uncond.keys() == cond.keys():

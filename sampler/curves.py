@@ -61,13 +61,17 @@ def resolve(value: PerStep, steps: int, name: str, low: float = -math.inf, high:
     `name` is for the messages. Raises ValueError on a wrong length, a value out of range, or NaN.
     """
     if callable(value):
-        values = [float(value(i / max(steps - 1, 1))) for i in range(steps)]
-    elif hasattr(value, "__len__"):
-        values = [float(v) for v in value]
+        values = [value(i / max(steps - 1, 1)) for i in range(steps)]
+    elif getattr(value, "ndim", 1) == 1 and hasattr(value, "__len__") and not isinstance(value, str):
+        values = list(value)
         if len(values) != steps:
             raise ValueError(f"{name} has {len(values)} values, expected one for each of the {steps} steps")
     else:
-        values = [float(value)] * steps
+        values = [value] * steps
+    try:
+        values = [float(v) for v in values]
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} is {value!r}, expected a number, {steps} numbers or a curve") from None
     for v in values:
         if not (math.isfinite(v) and low <= v <= high):
             raise ValueError(f"{name} has the value {v!r}, expected {low} to {high}")

@@ -9,12 +9,20 @@ from tqdm import tqdm
 
 from .conditioning import Conditioning
 from .curves import resolve
-from .guidance import Guidance, Threshold, X0Filter, quantizer
+from .guidance import Guidance, Threshold, X0Filter
 from .inversion import FixedPoint, Replay, invert_steps
-from .loop import Inpaint, ddim_steps
+from .loop import Inpaint, check_finite, ddim_steps
 from .noise import NoiseSource, OneForAll, SequentialNoise
 from .predictor import Corrector, Model, Predictor, make_predictor
-from .published import alpha_bar_of, published_attributes, published_subset
+from .published import (
+    alpha_bar_of,
+    corrector,
+    filters,
+    model_dtype,
+    noise_source,
+    published_attributes,
+    published_subset,
+)
 from .schedule import Schedule, make_schedule
 
 log = logging.getLogger(__name__)
@@ -156,15 +164,17 @@ class DDIMSampler:
         the first model call when arguments misfit.
         """
         run = self._subset(timesteps, ddim_use_original_steps)
-        noise = _noise_source(noise, generator)
+        noise = noise_source(noise, generator)
         if log_every_t < 1:
             raise ValueError(f"log_every_t is {log_every_t!r}, expected at least 1")
-        if (mask is None) != (x0 is None):
-            raise ValueError("mask and x0 go together, got one of them")
+        if mask is not None and x0 is None:
+            raise ValueError("there is a mask without x0, expected x0 too, which is kept where the mask is 1")
+        self._tell("x0 without a mask has no effect", mask is None and x0 is not None)
         if x_T is None:
             x_T = noise.normal(shape, "start", 0, self.model.betas.device)
-        elif tuple(x_T.shape) != tuple(shape):
+        elif len(x_T) != shape[0]:
             raise ValueError(f"x_T has the shape {tuple(x_T.shape)}, expected {tuple(shape)}")
+        self._tell(f"x_T's shape {tuple(x_T.shape)} is taken, not {tuple(shape)}", tuple(x_T.shape) != tuple(shape))
         guidance = unconditional_guidance_scale if ucg_schedule is None else ucg_schedule
         predict = self._predictor(
             run,
@@ -172,8 +182,8 @@ class DDIMSampler:
             cond,
             unconditional_conditioning,
             guidance,
-            self._corrector(score_corrector, corrector_kwargs, cond),
-            self._filters(len(run), quantize_denoised, dynamic_threshold),
+            corrector(self.model, cond, score_corrector, corrector_kwargs),
+            filters(self.model, len(run), quantize_denoised, dynamic_threshold),
         )
         steps = ddim_steps(
             predict,
@@ -215,6 +225,7 @@ class DDIMSampler:
         unconditional_conditioning: Conditioning = None,
         dynamic_threshold: float | Threshold | None = None,
         *,
+        generator: torch.Generator | None = None,
         noise: NoiseSource | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One step, that of `index`: the new x and the x0 prediction, in x's dtype.
@@ -223,16 +234,18 @@ class DDIMSampler:
         The rest is as in `ddim_sampling`.
         """
         run = self._schedule(use_original_steps)
+        if not 0 <= index < len(run):
+            raise ValueError(f"index is {index!r}, expected 0 to {len(run) - 1}")
         predict = self._predictor(
             run,
             x,
             c,
             unconditional_conditioning,
             unconditional_guidance_scale,
-            self._corrector(score_corrector, corrector_kwargs, c),
-            self._filters(len(run), quantize_denoised, dynamic_threshold),
+            corrector(self.model, c, score_corrector, corrector_kwargs),
+            filters(self.model, len(run), quantize_denoised, dynamic_threshold),
         )
-        noise = noise or SequentialNoise()
+        noise = noise_source(noise, generator)
         (step,) = ddim_steps(
             lambda x, i: predict.at(x, t, i),
             x,
@@ -294,15 +307,23 @@ class DDIMSampler:
         t: torch.Tensor,
         use_original_steps: bool = False,
         noise: torch.Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """x0 noised to the indices `t` (b,) of the schedule, in x0's dtype.
+        """x0 noised to the indices `t` (b,) of the schedule, in x0's dtype, with `noise` or the generator's next.
 
         As published, index t is one step noisier than where `decode(..., t)` starts; t = S, on which the published
-        code crashes, is taken as S - 1, which is where that starts.
+        code crashes, is taken as S - 1, which is where that starts. Raises ValueError for t outside 0 ... S.
         """
         run = self._schedule(use_original_steps)
+        check_finite(x0, "x0")
+        if t.shape not in ((1,), (len(x0),)) or t.min() < 0 or t.max() > len(run):
+            raise ValueError(f"t is {t!r}, expected {len(x0)} indices from 0 to {len(run)}")
         self._tell("stochastic_encode(t) is one step noisier than decode(t) starts", bool((t < len(run)).any()))
-        noise = torch.randn_like(x0) if noise is None else noise
+        if noise is None and generator is not None:
+            noise = SequentialNoise(generator).normal(x0.shape, "start", 0, x0.device)
+        elif noise is None:
+            noise = torch.randn_like(x0)
         level = (len(run) - 1 - t.clamp(max=len(run) - 1)).cpu().numpy()
         per_sample = (-1, *[1] * (x0.ndim - 1))
         work = torch.promote_types(x0.dtype, torch.float32)
@@ -319,6 +340,7 @@ class DDIMSampler:
         use_original_steps: bool = False,
         callback: Callable[[int], object] | None = None,
         *,
+        generator: torch.Generator | None = None,
         noise: NoiseSource | None = None,
         replay: Replay | None = None,
     ) -> torch.Tensor:
@@ -333,7 +355,7 @@ class DDIMSampler:
         predict = self._predictor(run, x_latent, cond, unconditional_conditioning, unconditional_guidance_scale)
         x = x_latent
         after = None if replay is None else replay.correct
-        for step in ddim_steps(predict, x, run, noise=noise or SequentialNoise(), after=after):
+        for step in ddim_steps(predict, x, run, noise=noise_source(noise, generator), after=after):
             x = step.x.to(x_latent.dtype)
             if callback:
                 callback(step.index)
@@ -362,7 +384,7 @@ class DDIMSampler:
         uncond: Conditioning,
         scale: float | Sequence[float],
         correct: Corrector | None = None,
-        filters: Sequence[X0Filter] = (),
+        x0_filters: Sequence[X0Filter] = (),
     ) -> Predictor:
         scales = resolve(scale, len(run), "guidance scale")
         if uncond is None and any(s != 1 for s in scales):
@@ -376,30 +398,12 @@ class DDIMSampler:
             uncond,
             Guidance(scales),
             correct=correct,
-            filters=filters,
-            dtype=x.dtype,
+            filters=x0_filters,
+            dtype=model_dtype(self.model, x),
         )
-
-    def _corrector(self, score_corrector: object | None, kwargs: dict | None, cond: Conditioning) -> Corrector | None:
-        if score_corrector is None:
-            return None
-        return lambda eps, x, t, i: score_corrector.modify_score(self.model, eps, x, t, cond, **(kwargs or {}))
-
-    def _filters(self, steps: int, quantize: bool, threshold: float | Threshold | None) -> list[X0Filter]:
-        filters = [quantizer(self.model.first_stage_model.quantize)] if quantize else []
-        if threshold is not None:
-            threshold = threshold if isinstance(threshold, Threshold) else Threshold(threshold)
-            filters.append(threshold.filter(steps))
-        return filters
 
     def _tell(self, what: str, when: bool = True) -> None:
         """Warns of `what`, once per sampler."""
         if when and what not in self._told:
             self._told.add(what)
             log.warning("as published, %s", what)
-
-
-def _noise_source(noise: NoiseSource | None, generator: torch.Generator | None) -> NoiseSource:
-    if noise is not None and generator is not None:
-        raise ValueError("noise and generator were both given, expected at most one")
-    return noise or SequentialNoise(generator)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from .loop import check_finite
+from .loop import Watch, check_finite
 from .predictor import Predict
 from .schedule import Schedule
 
@@ -63,7 +63,8 @@ def invert_steps(
     inversion of Song et al. 2020 (section 4.3) and of the published `encode`; more of them converge to the exact
     inverse where the model is smooth and steps are small (Pan et al. 2023, arXiv 2309.04907).
 
-    Raises ValueError if eta isn't 0 or the schedule starts without signal, before any model call.
+    Raises ValueError if eta isn't 0 or the schedule starts without signal, before any model call, and NotFiniteError
+    for a model's NaN as `ddim_steps` does.
     """
     solve = solve or FixedPoint()
     check_finite(x, "x")
@@ -74,6 +75,7 @@ def invert_steps(
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     signal, noise = schedule.signal.tolist(), schedule.noise.tolist()
     timesteps = schedule.timesteps.tolist()
+    watch = Watch(x, timesteps)
     for i in reversed(range(len(schedule))):
         before, gain = x, solve.damping * signal[i] / signal[i + 1]
         for calls in range(1, solve.iterations + solve.measure + 1):
@@ -85,7 +87,9 @@ def invert_steps(
                 break
             change = torch.where(open_.view(-1, *[1] * (x.ndim - 1)), before - reached, 0.0)
             x = torch.add(x, change, alpha=gain)
+        watch.add(i, reached)
         yield InversionStep(i, timesteps[i], x, before, reached, residual, calls)
+    watch.check()
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def ddim_steps(
 
     noise: where z comes from; needed if eta is above 0, under a mask, and for jumps back
     temperature: factor on z; a number, S numbers or a curve
-    dropout: chance of each entry of z to be dropped; the others grow by 1 / (1 - dropout)
+    dropout: chance of each entry of z to be dropped, 0 to 1; the others grow by 1 / (1 - dropout)
     walk: the steps' order (default 0 ... S - 1); wherever it goes back, the state is noised again
     after: changes each new state; takes it and the step's index
 
@@ -115,7 +115,7 @@ def ddim_steps(
     timesteps, direction = schedule.timesteps.tolist(), schedule.direction.tolist()
     signal = schedule.signal.tolist()
     always = noise is not None and noise.sequential
-    watch = _Watch(x, timesteps)
+    watch = Watch(x, timesteps)
     visits = dict.fromkeys(range(len(schedule)), 0)
     level = order[0] if order else 0
     for place, i in enumerate(order):
@@ -149,8 +149,8 @@ def check_finite(x: torch.Tensor, name: str) -> None:
 
 
 def _step_noise(schedule: Schedule, temperature: PerStep, dropout: float) -> list[float]:
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout!r}, expected at least 0 and below 1")
+    if not 0 <= dropout <= 1:
+        raise ValueError(f"dropout is {dropout!r}, expected 0 to 1")
     heat = resolve(temperature, len(schedule), "temperature", low=0)
     return [s * h for s, h in zip(schedule.sigma.tolist(), heat, strict=True)]
 
@@ -178,6 +178,8 @@ def _check_run(
 def _fresh_noise(noise: NoiseSource, x: torch.Tensor, key: int, dropout: float) -> torch.Tensor:
     """Eq. 12's z; with dropout the entries that stay grow, as in torch's dropout."""
     z = noise.normal(x.shape, "step", key, x.device)
+    if dropout == 1:
+        return torch.zeros_like(z)
     return z * noise.keep(x.shape, 1 - dropout, key, x.device) / (1 - dropout) if dropout else z
 
 
@@ -194,7 +196,7 @@ def _renoise(x: torch.Tensor, schedule: Schedule, level: int, back_to: int, z: t
     return (ratio * x).add_(z, alpha=math.sqrt(max(added, 0.0)))
 
 
-class _Watch:
+class Watch:
     """Notices NaN without making a device wait: each step leaves a sum, read at the end (on the CPU, at once)."""
 
     def __init__(self, x: torch.Tensor, timesteps: Sequence[float]) -> None:
@@ -202,12 +204,18 @@ class _Watch:
         self.sums: list[tuple[int, torch.Tensor]] = []
 
     def add(self, i: int, x: torch.Tensor) -> None:
-        self.sums.append((i, x.sum()))
-        if self.at_once:
-            self.check()
+        """Looks at the state after step `i`."""
+        if not self.at_once:
+            self.sums.append((i, x.sum()))
+        elif not math.isfinite(x.sum().item()):
+            self.refuse(i)
 
     def check(self) -> None:
+        """At the end of a run, raises NotFiniteError for the first step that left NaN or infinity."""
         for i, total in self.sums:
             if not math.isfinite(total.item()):
-                raise NotFiniteError(f"the model gave NaN or infinity at step {i}, timestep {self.timesteps[i]!r}")
-        self.sums.clear()
+                self.refuse(i)
+
+    def refuse(self, i: int) -> None:
+        """Raises NotFiniteError for step `i`."""
+        raise NotFiniteError(f"the model gave NaN or infinity at step {i}, timestep {self.timesteps[i]!r}")

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 USES = ("start", "step", "mask", "jump", "dropout")
 """What noise is drawn for: x_T, eq. 12's z, the noised x0 under a mask, RePaint's way back, dropout."""
@@ -42,9 +43,10 @@ class SequentialNoise:
         return torch.randn(tuple(shape), generator=self.generator, device=where, dtype=torch.float32).to(device)
 
     def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> torch.Tensor:
-        """The generator's next choices."""
-        where = device if self.generator is None else self.generator.device
-        ones = torch.empty(tuple(shape), device=where, dtype=torch.float32)
+        """The generator's next choices; from the global state those of torch's dropout, whatever the device."""
+        if self.generator is None:
+            return F.dropout(torch.ones(tuple(shape), device=device), 1 - p).ne(0).float()
+        ones = torch.empty(tuple(shape), device=self.generator.device, dtype=torch.float32)
         return ones.bernoulli_(p, generator=self.generator).to(device)
 
 

@@ -134,11 +134,16 @@ class Predictor:
         self.mix = [_solve(parameterization, signal, noise) for signal, noise in self.levels]
         self.guide, self.parameterization = guide, parameterization
         self.correct, self.filters, self.plus_plus = correct, tuple(filters), plus_plus
+        self._times: Sequence[torch.Tensor] | None = None
 
     def __call__(self, x: torch.Tensor, i: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The prediction for step `i`: x0, and the eps to go on along."""
-        dtype = torch.int64 if isinstance(self.timesteps[i], int) else x.dtype
-        return self.at(x, torch.full((x.shape[0],), self.timesteps[i], dtype=dtype, device=x.device), i)
+        if self._times is None or self._times[0].shape[0] != x.shape[0] or self._times[0].device != x.device:
+            # All at once: making a tensor at every step would cost more than the step's own arithmetic.
+            dtype = torch.int64 if isinstance(self.timesteps[i], int) else x.dtype
+            times = torch.tensor(self.timesteps, dtype=dtype, device=x.device)
+            self._times = times[:, None].repeat(1, x.shape[0]).unbind()
+        return self.at(x, self._times[i], i)
 
     def at(self, x: torch.Tensor, t: torch.Tensor, i: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The same with the timesteps given."""

@@ -65,12 +65,12 @@ def test_every_step_is_diffusers(kind, eta, steps):
     theirs.set_timesteps(steps)
     schedule = PRESETS["diffusers"].schedule(ALPHA_BAR, steps, eta)
     assert schedule.timesteps.tolist() == theirs.timesteps.tolist()
+    before = X
     for i, step in enumerate(ddim_steps(predictor(schedule, KINDS[kind]), X, schedule, noise=Given())):
-        before = X if i == 0 else after
         t = theirs.timesteps[i]
         # Each step is taken from where ours stood: what counts is the step, not how a wild model spreads rounding.
         expected = theirs.step(output(before, t), t, before, eta=eta, variance_noise=Z[i])
-        after = step.x
+        before = step.x
         # An x0-model's eps is a difference over a small noise level: float32 leaves less of it.
         atol = 2e-5 if kind == "sample" else 1e-5
         torch.testing.assert_close(step.x, expected.prev_sample, rtol=0, atol=atol)

@@ -10,6 +10,7 @@ Buffers were put on the CPU, and for the original steps the model was lent the a
 looks for in the wrong place; nothing else was changed.
 """
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,24 @@ def callbacks(sampler):
     return [torch.tensor(heard)]
 
 
+def told(corrector_kwargs):
+    """A case: what a score corrector is shown, and how often."""
+
+    def run(sampler):
+        shown = []
+
+        class Listener:
+            def modify_score(self, model, eps, x, t, c, **kwargs):
+                assert model is sampler.model and c is C and kwargs == corrector_kwargs
+                shown.extend([eps.mean(), x.mean(), t.sum(), len(eps)])
+                return 0.9 * eps
+
+        sampler.sample(5, 2, SHAPE, C, verbose=False, score_corrector=Listener(), corrector_kwargs=corrector_kwargs)
+        return [torch.tensor(shown)]
+
+    return run
+
+
 def encode(t_enc, S=10, cond=C, **kwargs):
     def run(sampler):
         sampler.make_schedule(S, verbose=False)
@@ -188,13 +207,17 @@ CASES = {
     "sa no conditioning": sample(cond=None),
     "sa temperature": sample(eta=1.0, temperature=0.7),
     "sa dropout": sample(eta=1.0, noise_dropout=0.3),
+    "sa dropout of all": sample(eta=1.0, noise_dropout=1.0, mask=HARD, x0=X0),
     "sa dropout without eta": sample(noise_dropout=0.5, mask=HARD, x0=X0),
     "sa quantize": sample(eta=0.2, quantize_x0=True),
     "sa hard mask": sample(mask=HARD, x0=X0),
     "sa hard mask, eta": sample(mask=HARD, x0=X0, eta=1.0, S=20),
     "sa soft mask": sample(mask=SOFT, x0=X0, eta=0.4),
     "sa one x0 for the batch": sample(mask=HARD, x0=X0[:1], eta=0.4),
+    "sa bytes as a mask": sample(mask=HARD[0, 0].to(torch.uint8), x0=X0, eta=0.4),
+    "sa x0 without a mask": sample(x0=X0, eta=0.4),
     "sa x_T": sample(x_T=X_T),
+    "sa x_T of another size": sample(x_T=fixed(2, 4, 3, 7), eta=0.5, cond=None),
     "sa x_T, eta": sample(x_T=X_T, eta=1.0),
     "sa log every 3": sample(log_every_t=3, eta=0.5),
     "sa log every 1": sample(log_every_t=1, S=4),
@@ -206,6 +229,8 @@ CASES = {
     "sa scale without uncond": guided(3.0, None),
     "sa guidance schedule": guided(1.0, ucg_schedule=[5.0, 4.0, 3.0, 2.0, 1.0, 1.0, 0.0, 0.5, 1.0, 2.0]),
     "sa guidance schedule of 31": guided(ucg_schedule=torch.linspace(0, 4, 31).tolist(), S=30),
+    "sa guidance schedule as an array": guided(ucg_schedule=np.linspace(0, 4, 10)),
+    "sa guidance as a tensor": guided(torch.tensor(2.5)),
     "cn guidance schedule": guided(1.0, ucg_schedule=[1.0, 2.0, 1.0, 3.0, 2.0], S=5, cond=CROSS, uncond=UNCROSS),
     "sa score corrector": guided(eta=0.5, **SCORE),
     "cv score corrector": guided(eta=0.5, **SCORE),
@@ -226,12 +251,17 @@ CASES = {
     "sa dict of tensors": guided(cond={"c_crossattn": C}, uncond={"c_crossattn": U}),
     "cn dict": guided(9.0, cond=CROSS, uncond=UNCROSS, eta=0.5),
     "cn guess mode": guided(cond=CROSS, uncond={"c_crossattn": [U], "c_concat": None}),
+    "cn a number in the dict": guided(
+        cond={**CROSS, "c_scale": torch.tensor(0.5)}, uncond={**UNCROSS, "c_scale": None}
+    ),
     "cn text lengths": guided(cond=CROSS, uncond={"c_crossattn": [SHORT], "c_concat": [HINT]}),
     "sa v": sample(eta=0.5),
     "sa v guided": guided(5.0, S=20),
     "cn v guided": guided(5.0, S=20, cond=CROSS, uncond=UNCROSS),
     "sa v, mask, eta": sample(mask=HARD, x0=X0, eta=1.0),
     "sa callbacks": callbacks,
+    "sa told": told({}),
+    "cv told": told({"strength": 1}),
     "sa quad 10": table(10, "quad", 0.5),
     "cv quad 30": table(30, "quad"),
     "sa quad 50": table(50, "quad", 1.0, unconditional_guidance_scale=2.0, unconditional_conditioning=U),
@@ -262,10 +292,11 @@ CASES = {
 
 
 def run_case(name, make_sampler):
-    """A case's numbers in one row, from torch's global generator at a fixed seed."""
+    """A case's numbers in one row, from torch's global generator at a fixed seed, and what that gives next."""
     torch.manual_seed(7)
     sampler = make_sampler(Model("v" if name.split()[1].startswith("v") else "eps"))
-    return np.concatenate([np.asarray(value, dtype=np.float32).ravel() for value in CASES[name](sampler)])
+    values = [*CASES[name](sampler), torch.rand(3)]
+    return np.concatenate([np.asarray(value, dtype=np.float32).ravel() for value in values])
 
 
 @pytest.fixture(scope="module")
@@ -276,3 +307,46 @@ def recorded():
 @pytest.mark.parametrize("name", CASES)
 def test_numbers_are_the_published_ones(name, recorded):
     np.testing.assert_allclose(run_case(name, DDIMSampler), recorded[name], rtol=0, atol=1e-5)
+
+
+ARGUMENTS = {  # of the published methods, in their order; what only some of the versions have stands at the end
+    "__init__": "model schedule device",
+    "make_schedule": "ddim_num_steps ddim_discretize ddim_eta verbose",
+    "sample": "S batch_size shape conditioning callback normals_sequence img_callback quantize_x0 eta mask x0 "
+    "temperature noise_dropout score_corrector corrector_kwargs verbose x_T log_every_t unconditional_guidance_scale "
+    "unconditional_conditioning dynamic_threshold ucg_schedule",
+    "ddim_sampling": "cond shape x_T ddim_use_original_steps callback timesteps quantize_denoised mask x0 img_callback "
+    "log_every_t temperature noise_dropout score_corrector corrector_kwargs unconditional_guidance_scale "
+    "unconditional_conditioning dynamic_threshold ucg_schedule",
+    "p_sample_ddim": "x c t index repeat_noise use_original_steps quantize_denoised temperature noise_dropout "
+    "score_corrector corrector_kwargs unconditional_guidance_scale unconditional_conditioning dynamic_threshold",
+    "encode": "x0 c t_enc use_original_steps return_intermediates unconditional_guidance_scale "
+    "unconditional_conditioning callback",
+    "stochastic_encode": "x0 t use_original_steps noise",
+    "decode": "x_latent cond t_start unconditional_guidance_scale unconditional_conditioning use_original_steps "
+    "callback",
+}
+
+
+@pytest.mark.parametrize("method", ARGUMENTS)
+def test_arguments_stand_in_the_published_order(method):
+    _, *parameters = inspect.signature(getattr(DDIMSampler, method)).parameters.values()
+    ordered = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    assert ordered == ARGUMENTS[method].split()
+    assert all(each.kind is each.KEYWORD_ONLY for each in parameters[len(ordered) :])
+
+
+def test_attributes_are_of_the_published_kinds():
+    sampler = DDIMSampler(Model())
+    sampler.make_schedule(20, ddim_eta=0.5, verbose=False)
+    kinds = {name: str(value.dtype) for name, value in vars(sampler).items() if hasattr(value, "dtype")}
+    assert kinds.pop("ddim_timesteps") == "int64" and kinds.pop("ddim_alphas_prev") == "float64"
+    assert kinds.pop("ddim_sigmas") == "torch.float64"
+    assert len(kinds) == 11 and set(kinds.values()) == {"torch.float32"}
+
+
+def test_intermediates_begin_with_x_T_and_end_with_the_result():
+    x, intermediates = DDIMSampler(Model()).sample(10, 2, SHAPE, C, x_T=X_T, verbose=False)
+    assert list(intermediates) == ["x_inter", "pred_x0"]
+    assert intermediates["x_inter"][0] is intermediates["pred_x0"][0] is X_T
+    assert intermediates["x_inter"][-1] is x

@@ -10,6 +10,7 @@ from comfyui_ddim.sampler import (
     FixedPoint,
     Guidance,
     KeyedNoise,
+    NotFiniteError,
     Replay,
     Threshold,
     ddim_steps,
@@ -227,6 +228,9 @@ def test_a_model_in_half_precision_keeps_its_schedule(dtype):
     for sampler in (half, full):
         sampler.make_schedule(20, ddim_eta=1.0, verbose=False)
     torch.testing.assert_close(half.ddim_sigmas, full.ddim_sigmas, rtol=5e-3, atol=0)
+    model.alphas_cumprod = full.model.alphas_cumprod
+    x, _ = half.sample(5, 2, (4, 8, 8), verbose=False)
+    assert {kind for _, _, kind in model.calls} == {dtype} and x.dtype == torch.float32
 
 
 def test_unknown_arguments_are_refused_by_name():
@@ -307,16 +311,22 @@ MISFITS = {
     "list batch": ({"conditioning": [torch.zeros(2), torch.zeros(5)]}, r"cond\[1\] has the shape"),
     "dict batch": ({"conditioning": {"c_crossattn": [torch.zeros(3)]}}, r"cond\['c_crossattn'\]\[0\]"),
     "ucg length": ({"ucg_schedule": [1.0] * 3, "unconditional_conditioning": torch.zeros(2)}, "guidance scale has 3"),
-    "mask alone": ({"mask": torch.ones(8, 8)}, "mask and x0 go together"),
+    "mask alone": ({"mask": torch.ones(8, 8)}, "a mask without x0"),
     "mask shape": ({"mask": torch.ones(7, 8), "x0": X_T}, r"mask has the shape \(7, 8\)"),
     "mask range": ({"mask": torch.full((8, 8), 255.0), "x0": X_T}, "the mask goes from"),
     "x0 shape": ({"mask": torch.ones(8, 8), "x0": randn(3, 4, 8, 8)}, "x0 has the shape"),
     "x0 NaN": ({"mask": torch.ones(8, 8), "x0": X_T / 0}, "x0, of shape .* has NaN"),
     "x_T NaN": ({"x_T": torch.full((2, 4, 8, 8), float("nan"))}, "x, of shape .* has NaN"),
-    "x_T shape": ({"x_T": randn(2, 4, 8, 9)}, "x_T has the shape"),
+    "x_T batch": ({"x_T": randn(3, 4, 8, 8)}, "x_T has the shape"),
     "cond NaN": ({"conditioning": torch.tensor([0.0, float("nan")])}, "cond has NaN"),
     "log_every_t": ({"log_every_t": 0}, "log_every_t is 0"),
-    "dropout": ({"noise_dropout": 1.0}, r"dropout is 1\.0"),
+    "dropout": ({"noise_dropout": 1.1}, r"dropout is 1\.1"),
+    "eta": ({"eta": "much"}, "eta is 'much', expected a number"),
+    "negative eta": ({"eta": -0.5}, r"eta has the value -0\.5"),
+    "temperature": ({"temperature": torch.ones(2, 1, 1, 8)}, r"temperature is tensor\(\[\["),
+    "guidance NaN": ({"unconditional_guidance_scale": float("nan")}, "guidance scale has the value nan"),
+    "corrector": ({"score_corrector": 5}, "score_corrector is 5, expected an object with modify_score"),
+    "threshold": ({"dynamic_threshold": -1}, "threshold percentile has the value -1"),
     "steps": ({"S": 0}, "steps is 0"),
     "too many steps": ({"S": 1001}, "steps is 1001"),
     "two sources": ({"generator": torch.Generator(), "noise": KeyedNoise.batch(0, 2)}, "noise and generator"),
@@ -330,6 +340,67 @@ def test_a_misfit_is_an_error_before_the_first_call(name):
     with pytest.raises(ValueError, match=message):
         drop_in(**{"model": model} | kwargs)
     assert not model.calls
+
+
+def test_misfits_of_the_other_methods_are_errors_too():
+    model = Model()
+    sampler = Published(model)
+    sampler.make_schedule(10, verbose=False)
+    t = torch.full((2,), 401)
+    calls = {
+        r"index is 10, expected 0 to 9": lambda: sampler.p_sample_ddim(X_T, None, t, 10),
+        r"x, of shape .* has NaN": lambda: sampler.p_sample_ddim(X_T / 0, None, t, 4),
+        r"cond has the shape \(3,\)": lambda: sampler.decode(X_T, torch.zeros(3), 5),
+        r"the last 11 steps were asked for, expected 0 to 10": lambda: sampler.encode(X_T, None, 11),
+        r"needs an unconditional_conditioning": lambda: sampler.encode(X_T, None, 5, unconditional_guidance_scale=2.0),
+        r"t is tensor\(\[11, 11\]\), expected 2 indices from 0 to 10": lambda: sampler.stochastic_encode(
+            X_T, torch.tensor([11, 11])
+        ),
+        r"t is tensor\(\[-1,  0\]\)": lambda: sampler.stochastic_encode(X_T, torch.tensor([-1, 0])),
+        r"t is tensor\(\[1, 2, 3\]\)": lambda: sampler.stochastic_encode(X_T, torch.tensor([1, 2, 3])),
+        r"x0, of shape .* has NaN": lambda: sampler.stochastic_encode(X_T / 0, torch.tensor([1, 2])),
+        r"ddim_discretize is 'cubic'": lambda: sampler.make_schedule(10, "cubic"),
+    }
+    for message, call in calls.items():
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert not model.calls
+
+
+def test_quantizing_without_a_codebook_is_said_before_the_first_call():
+    model = Model()
+    model.first_stage_model = torch.nn.Identity()
+    with pytest.raises(ValueError, match="expected a first stage with a codebook, got Identity"):
+        drop_in(10, model, quantize_x0=True)
+    assert not model.calls
+
+
+def test_what_a_call_brings_too_much_is_told(caplog):
+    x0, wide = randn(2, 4, 8, 8, seed=1), randn(2, 4, 8, 9)
+    assert torch.equal(drop_in(x0=x0)[0], drop_in()[0])
+    assert "x0 without a mask has no effect" in caplog.text
+    assert drop_in(x_T=wide)[0].shape == wide.shape
+    assert "x_T's shape (2, 4, 8, 9) is taken, not (2, 4, 8, 8)" in caplog.text
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_models_nan_is_reported_with_its_step(bad):
+    class Breaking(Model):
+        def apply_model(self, x, t, c):
+            out = super().apply_model(x, t, c)
+            return out if t[0] != 401 else out + bad
+
+    sampler = Published(Breaking())
+    sampler.make_schedule(10, verbose=False)
+    here = "the model gave NaN or infinity at step {}, timestep 401"
+    with pytest.raises(NotFiniteError, match=here.format(5)):
+        sampler.ddim_sampling(None, (2, 4, 8, 8), verbose=False)
+    with pytest.raises(NotFiniteError, match=here.format(3)):
+        sampler.decode(X_T, None, 8)
+    with pytest.raises(NotFiniteError, match=here.format(3)):
+        sampler.encode(X_T, None, 8)
+    with pytest.raises(NotFiniteError, match=here.format(5)):
+        sampler.p_sample_ddim(X_T, None, torch.full((2,), 401), 4)
 
 
 def test_the_schedule_comes_first():
@@ -357,6 +428,21 @@ def test_a_generator_and_a_noise_source_replace_the_global_state():
     keyed = run(noise=KeyedNoise.batch(3, 2))
     assert torch.equal(before, torch.get_rng_state()) and not torch.equal(keyed, by_state)
     assert torch.equal(keyed, run(noise=KeyedNoise.batch(3, 2)))
+
+
+def test_every_method_takes_a_generator():
+    sampler = Published(Model())
+    sampler.make_schedule(10, ddim_eta=1.0, verbose=False)
+    t = torch.tensor([3, 4])
+    for call in (
+        lambda **kwargs: sampler.decode(X_T, None, 5, **kwargs),
+        lambda **kwargs: sampler.p_sample_ddim(X_T, None, torch.full((2,), 401), 4, **kwargs)[0],
+        lambda **kwargs: sampler.stochastic_encode(X_T, t, **kwargs),
+    ):
+        torch.manual_seed(3)
+        by_state, after = call(), torch.get_rng_state()
+        assert torch.equal(call(generator=torch.Generator().manual_seed(3)), by_state)
+        assert torch.equal(torch.get_rng_state(), after)
 
 
 def test_other_samplers_tables():
