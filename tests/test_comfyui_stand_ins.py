@@ -253,3 +253,37 @@ def test_pictures_are_read(comfyui, folders):
     (folders / "out").mkdir()
     (folders / "rgb.jpg").rename(folders / "out" / "made.jpg")
     assert math.isclose(ours("LoadImage", image="made.jpg [output]")[0].shape[1], 12)
+
+
+def prompt(*lengths, pooled=(), seed=0, **options):
+    """A CONDITIONING with an entry of text for each length, and a pooled output for those that are named."""
+    entries = []
+    for i, length in enumerate(lengths):
+        more = {"pooled_output": normal(1, 8, seed=seed + 50 + i)} if i in pooled else {}
+        entries.append([normal(1, length, 8, seed=seed + i), {**options, **more}])
+    return entries
+
+
+def test_prompts_are_changed(comfyui):
+    two, one = prompt(7, 14, pooled=(0,), strength=0.4), prompt(7, seed=9)
+    both_agree(comfyui, "ConditioningCombine", conditioning_1=two, conditioning_2=one)
+    both_agree(comfyui, "ConditioningZeroOut", conditioning=two)
+    both_agree(comfyui, "ConditioningSetAreaStrength", conditioning=two, strength=0.7)
+    area = {"width": 72, "height": 136, "x": 8, "y": 24, "strength": 0.3}
+    both_agree(comfyui, "ConditioningSetArea", conditioning=two, **area)
+    share = {"width": 0.3, "height": 0.7, "x": 0.1, "y": 0.0, "strength": 0.3}
+    both_agree(comfyui, "ConditioningSetAreaPercentage", conditioning=two, **share)
+    both_agree(comfyui, "ConditioningSetTimestepRange", conditioning=two, start=0.2, end=0.9)
+    for mask in (drawn(9, 9), drawn(2, 9, 9)):
+        for bounds in ("default", "mask bounds"):
+            inputs = {"mask": mask, "strength": 0.5, "set_cond_area": bounds}
+            both_agree(comfyui, "ConditioningSetMask", conditioning=two, **inputs)
+
+
+@pytest.mark.parametrize("to", [prompt(7), prompt(7, 21, pooled=(1,)), prompt(14, 7, pooled=(0, 1))])
+@pytest.mark.parametrize("other", [prompt(7, seed=5), prompt(14, seed=5, pooled=(0,)), prompt(21, 7, seed=5)])
+def test_prompts_are_mixed_and_joined(comfyui, to, other):
+    both_agree(comfyui, "ConditioningConcat", conditioning_to=to, conditioning_from=other)
+    for share in (0.0, 0.3, 1.0):
+        inputs = {"conditioning_to": to, "conditioning_from": other, "conditioning_to_strength": share}
+        both_agree(comfyui, "ConditioningAverage", **inputs)
