@@ -10,6 +10,7 @@ from .noise import DDIMNoise
 from .options import DDIMOptions, DDIMRescale, DDIMScoreCorrector, DDIMThreshold
 from .parts import DDIMFixedNoise, DDIMGuider, DDIMSamplerSelect, DDIMSigmas
 from .pictures import DDIMExampleImage, DDIMFilmStrip
+from .plot import DDIMPlot
 from .sampling import DDIMSampler
 from .schedules import DDIMCurve, DDIMGuidanceSchedule, DDIMSchedule
 from .stand_ins import STAND_IN_CLASS_MAPPINGS
@@ -42,6 +43,7 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
         DDIMSigmas,
         DDIMGuider,
         DDIMFixedNoise,
+        DDIMPlot,
     )
 }
 
@@ -69,4 +71,5 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DDIMSigmas": "Sigmas (DDIM)",
     "DDIMGuider": "Guider (DDIM)",
     "DDIMFixedNoise": "Fixed Noise (DDIM)",
+    "DDIMPlot": "Plot Schedule (DDIM)",
 }

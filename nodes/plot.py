@@ -1,0 +1,161 @@
+"""A picture of what a run will do."""
+
+import math
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+
+from ..sampler import PerStep, Schedule
+from .chart import Line, Panel, draw_panels, spread
+from .host import host
+from .inputs import choice, number, socket, whole
+from .plan import Plan, Table
+from .schedules import CURVE, SCHEDULE
+
+__all__ = ["DDIMPlot", "Series", "panels", "series"]
+
+BLUE, ORANGE, GREEN, PURPLE = (29, 100, 196), (201, 76, 16), (22, 128, 61), (126, 34, 206)
+
+
+@dataclass(frozen=True)
+class Series:
+    """What a run of S steps does: levels before, between and after its steps, and what each step does.
+
+    edges: (S + 1,) where each level stands on the x axis
+    alpha_bar: (S + 1,) the signal's share of each level
+    sigma, ancestral: (S,) std of the noise that each step adds, and what it would be at eta 1
+    guidance, eta: (S,)
+    """
+
+    edges: tuple[float, ...]
+    alpha_bar: tuple[float, ...]
+    sigma: tuple[float, ...]
+    ancestral: tuple[float, ...]
+    guidance: tuple[float, ...]
+    eta: tuple[float, ...]
+
+
+def series(schedule: Schedule, guidance: tuple[float, ...], over: str) -> Series:
+    """The numbers to draw, over "steps" (0 ... S) or over "timesteps" (the run's own, then 0)."""
+    timesteps = [*schedule.timesteps.tolist(), 0]
+    return Series(
+        edges=tuple(map(float, timesteps if over == "timesteps" else range(len(timesteps)))),
+        alpha_bar=tuple(schedule.alpha_bar.tolist()),
+        sigma=tuple(schedule.sigma.tolist()),
+        ancestral=tuple(schedule.with_eta(1.0).sigma.tolist()),
+        guidance=guidance,
+        eta=tuple(schedule.eta.tolist()),
+    )
+
+
+def panels(drawn: Series, x_range: tuple[float, float]) -> list[Panel]:
+    """Four charts: alpha-bar, sigma, guidance and eta."""
+    levels = Line(tuple(zip(drawn.edges, drawn.alpha_bar, strict=True)), dots=True)
+    bound = Line(_stairs(drawn.edges, drawn.ancestral), "- - -  at eta 1", dashed=True)
+
+    def steps(values: tuple[float, ...]) -> Line:
+        return Line(_stairs(drawn.edges, values), filled=True)
+
+    return [
+        Panel("alpha-bar", _extent(drawn.alpha_bar), BLUE, (levels,), x_range, (0.0, 1.0)),
+        Panel(
+            "sigma, noise added",
+            _extent(drawn.sigma),
+            ORANGE,
+            (bound, steps(drawn.sigma)),
+            x_range,
+            spread((*drawn.sigma, *drawn.ancestral)),
+        ),
+        Panel("guidance", _extent(drawn.guidance), GREEN, (steps(drawn.guidance),), x_range, spread(drawn.guidance)),
+        Panel("eta", _extent(drawn.eta), PURPLE, (steps(drawn.eta),), x_range, spread(drawn.eta, 1.0)),
+    ]
+
+
+def _stairs(edges: tuple[float, ...], values: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+    """Corners of a line that has each value from its edge to the next."""
+    return tuple(chain.from_iterable(((edges[i], v), (edges[i + 1], v)) for i, v in enumerate(values)))
+
+
+def _extent(values: tuple[float, ...]) -> str:
+    low, high = (f"{each:.3g}" for each in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def headline(schedule: Schedule) -> str:
+    """The run in a line: how many steps, between which timesteps, and where it ends."""
+    first, last, end = schedule.timesteps[0], schedule.timesteps[-1], schedule.alpha_bar[-1]
+    steps = f"{len(schedule)} steps" if len(schedule) > 1 else "1 step"
+    table = f"timesteps {first:g} to {last:g}" if len(schedule) > 1 else f"timestep {first:g}"
+    return f"{steps}, {table}, ends {'clean' if end == 1 else f'at alpha-bar {end:.4g}'}"
+
+
+class DDIMPlot:
+    """A picture of the schedule."""
+
+    CATEGORY = "DDIM"
+    DESCRIPTION = (
+        "Draws what a run will do, before it runs: how much signal there is at each step (alpha-bar), the noise that "
+        "each step adds (sigma), guidance and eta. Wire in what the sampler gets, and look at it in PreviewImage."
+    )
+    FUNCTION = "plot"
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("plot",)
+    OUTPUT_TOOLTIPS = ("The picture with the four charts.",)
+    SEARCH_ALIASES = ("plot", "chart", "graph", "alphas_cumprod", "show schedule", "sigmas")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """What decides the schedule, as in the sampler, and the picture's size."""
+        return {
+            "required": {
+                "model": socket("MODEL", "The model that the sampler uses: its noise levels are drawn."),
+                "steps": whole(20, 1, 1000, "Steps, as in the sampler."),
+                "cfg": number(5.0, 0, 100, 0.1, "Guidance scale, as in the sampler."),
+                "eta": number(0.0, 0, 2, 0.01, "Eta, as in the sampler: 0 is DDIM, 1 is DDPM."),
+                "denoise": number(1.0, 0.01, 1, 0.01, "Denoise, as in the sampler: less starts further down."),
+                "over": choice(
+                    ["steps", "timesteps"],
+                    "What goes from left to right: the steps of the run, or the model's training timesteps.",
+                ),
+                "width": whole(768, 320, 2048, "Width of the picture in pixels.", 8),
+                "height": whole(512, 256, 2048, "Height of the picture in pixels.", 8),
+            },
+            "optional": {
+                "guidance_schedule": socket(f"{CURVE},FLOAT", "A guidance scale for every step, in place of cfg."),
+                "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for every step, in place of the one above."),
+                "schedule": socket(SCHEDULE, "The table of timesteps, from DDIMSchedule."),
+            },
+        }
+
+    def plot(
+        self,
+        model,
+        steps: int,
+        cfg: float,
+        eta: float,
+        denoise: float,
+        over: str,
+        width: int,
+        height: int,
+        guidance_schedule: PerStep | None = None,
+        eta_schedule: PerStep | None = None,
+        schedule: Table | None = None,
+    ) -> tuple[torch.Tensor]:
+        """Return IMAGE (1, height, width, 3); ValueError where the sampler would raise it."""
+        plan = Plan(
+            seed=0,
+            steps=steps,
+            scale=cfg if guidance_schedule is None else guidance_schedule,
+            eta=eta if eta_schedule is None else eta_schedule,
+            denoise=denoise,
+            table=schedule or Table(),
+        )
+        run = host.schedule(model, plan)
+        drawn = series(run, plan.guidance.scales(len(run)), over)
+        top = host.schedule(model, Plan(seed=0, steps=1)).timesteps[0]
+        x_range = (math.ceil(top / 10) * 10.0, 0.0) if over == "timesteps" else (0.0, float(len(run)))
+        label = "timestep" if over == "timesteps" else "step"
+        picture = draw_panels(panels(drawn, x_range), headline(run), label, width, height)
+        return (torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None],)
