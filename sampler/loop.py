@@ -80,7 +80,6 @@ def repaint_walk(steps: int, jump_length: int, repeats: int) -> list[int]:
     return [i for k in starts for _ in range(repeats) for i in range(k, min(k + jump_length, steps))]
 
 
-@torch.no_grad()
 def ddim_steps(
     predict: Predict,
     x: torch.Tensor,
@@ -118,26 +117,28 @@ def ddim_steps(
     watch = Watch(x, timesteps)
     visits = dict.fromkeys(range(len(schedule)), 0)
     level = order[0] if order else 0
+    no_grad = torch.no_grad()  # one for all steps: between them, the caller's own mode holds
     for place, i in enumerate(order):
         key = i + visits[i] * len(schedule)  # a step run again needs noise of its own
         visits[i] += 1
-        if i != level:
-            x = _renoise(x, schedule, level, i, noise.normal(x.shape, "jump", key, x.device))
-        level, seen = i + 1, x
-        if inpaint is not None and (place > 0 or inpaint.first):
-            seen = inpaint.blend(schedule.noised(inpaint.x0, _mask_noise(inpaint, noise, x, key), i), x)
-        x0, eps = predict(seen, i)
-        if inpaint is not None and inpaint.project:
-            x0 = inpaint.blend(inpaint.x0, x0)
-            eps = (x - signal[i] * x0) / float(schedule.noise[i])
-        x = (x0 * signal[i + 1]).add_(eps, alpha=direction[i])
-        if scales[i] or always:
-            x.add_(_fresh_noise(noise, x, key, dropout), alpha=scales[i])
-        if after is not None:
-            x = after(x, i)
-        watch.add(i, x)
-        if inpaint is not None and inpaint.last and place == len(order) - 1:
-            x = inpaint.blend(inpaint.x0, x)
+        with no_grad:
+            if i != level:
+                x = _renoise(x, schedule, level, i, noise.normal(x.shape, "jump", key, x.device))
+            level, seen = i + 1, x
+            if inpaint is not None and (place > 0 or inpaint.first):
+                seen = inpaint.blend(schedule.noised(inpaint.x0, _mask_noise(inpaint, noise, x, key), i), x)
+            x0, eps = predict(seen, i)
+            if inpaint is not None and inpaint.project:
+                x0 = inpaint.blend(inpaint.x0, x0)
+                eps = (x - signal[i] * x0) / float(schedule.noise[i])
+            x = (x0 * signal[i + 1]).add_(eps, alpha=direction[i])
+            if scales[i] or always:
+                x.add_(_fresh_noise(noise, x, key, dropout), alpha=scales[i])
+            if after is not None:
+                x = after(x, i)
+            watch.add(i, x)
+            if inpaint is not None and inpaint.last and place == len(order) - 1:
+                x = inpaint.blend(inpaint.x0, x)
         yield Step(i, timesteps[i], x, x0, eps)
     watch.check()
 
