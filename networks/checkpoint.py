@@ -4,7 +4,8 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .autoencoder import Autoencoder
+from .clip_tokenizer import ClipTokenizer
 from .containers import CheckpointError, read_file
 from .controlnet import ControlNet
 from .diffusers_folder import read_folder, read_part
@@ -23,13 +25,14 @@ from .families import (
     TEXT,
     UNET,
     Facts,
+    Shapes,
     autoencoder_config,
     config_of,
+    controlnet_config,
     facts_of,
     foreign,
     predicts_v,
     read_facts,
-    unet_config,
     unet_facts,
 )
 from .latent_diffusion import LatentDiffusion
@@ -53,6 +56,7 @@ ALSO_NAMED = (
     ("conditioner.embedders.0.", "cond_stage_model."),
     *((f"cond_stage_model.transformer.{part}", f"{TEXT}{part}") for part in ("embeddings", "encoder", "final_layer")),
 )
+PARTS = (UNET, AUTOENCODER, "cond_stage_model.")
 OPEN_CLIP = "cond_stage_model.model."
 OPEN_CLIP_FACTS = {"text_activation": "gelu", "text_skip": 2, "text_pad": 0}
 # Beside the weights, published files carry derived tables, a moving average, what training needed.
@@ -71,13 +75,15 @@ def load_checkpoint(path: Path, device: str = "cpu", dtype: torch.dtype | None =
     """
     path = Path(path)
     with _naming(path):
-        tensors, facts = read_folder(path) if path.is_dir() else _single_file(path)
-        with _guessing(tensors):
-            config = config_of({name: tensor.shape for name, tensor in tensors.items()}, facts)
+        source = Source(*read_folder(path)) if path.is_dir() else _single_file(path)
+        with _guessing(source):
+            config = config_of(source.shapes, source.facts)
             with torch.device("meta"):
                 model = LatentDiffusion(config)
             dtype = dtype or best_dtype(device, sum(p.numel() for p in model.model.parameters()))
-            _fill(model, tensors, device, lambda name: _part_dtype(name, device, dtype))
+            _fill(model, source.tensors, device, lambda name: _part_dtype(name, device, dtype))
+    if isinstance(model.tokenizer, ClipTokenizer):
+        model.tokenizer.folder = (path if path.is_dir() else path.parent) / "tokenizer"
     return model
 
 
@@ -88,15 +94,13 @@ def load_controlnet(path: Path, device: str = "cpu", dtype: torch.dtype | None =
     """
     path = Path(path)
     with _naming(path):
-        tensors, facts = _alone(path, CONTROL)
-        with _guessing(tensors):
-            if "input_hint_block.0.weight" not in tensors:
-                raise CheckpointError("no tensor 'input_hint_block.0.weight': expected a ControlNet")
-            config = unet_config({name: tensor.shape for name, tensor in tensors.items()}, facts)
+        source = _alone(path, CONTROL)
+        with _guessing(source):
+            config, hint_channels = controlnet_config(source.shapes, source.facts)
             with torch.device("meta"):
-                net = ControlNet(config, tensors["input_hint_block.0.weight"].shape[1])
+                net = ControlNet(config, hint_channels)
             dtype = dtype or best_dtype(device, sum(p.numel() for p in net.parameters()))
-            _fill(net, tensors, device, lambda name: dtype)
+            _fill(net, source.tensors, device, lambda name: dtype)
     return net
 
 
@@ -107,12 +111,11 @@ def load_autoencoder(path: Path, device: str = "cpu", dtype: torch.dtype | None 
     """
     path = Path(path)
     with _naming(path):
-        tensors, _ = _alone(path, AUTOENCODER)
-        with _guessing(tensors):
-            config = autoencoder_config({name: tensor.shape for name, tensor in tensors.items()}, "")
+        source = _alone(path, AUTOENCODER)
+        with _guessing(source):
             with torch.device("meta"):
-                network = Autoencoder(config)
-            _fill(network, tensors, device, lambda name: dtype or torch.float32)
+                network = Autoencoder(autoencoder_config(source.shapes, ""))
+            _fill(network, source.tensors, device, lambda name: dtype or torch.float32)
     return network
 
 
@@ -132,8 +135,22 @@ def _save(network: nn.Module, prefix: str, path: Path, dtype: torch.dtype, facts
     save_file(tensors, path, {METADATA: json.dumps(facts), "format": "pt"})
 
 
-def _single_file(path: Path) -> tuple[Tensors, Facts]:
-    """A whole model's tensors from one file, named as Stable Diffusion 1.x names them, and its facts."""
+@dataclass(frozen=True)
+class Source:
+    """Tensors by published names, what shapes can't tell, and the names as they were found, if they were others."""
+
+    tensors: Tensors
+    facts: Facts
+    names: Sequence[str] = ()
+
+    @property
+    def shapes(self) -> Shapes:
+        """The tensors' shapes."""
+        return {name: tensor.shape for name, tensor in self.tensors.items()}
+
+
+def _single_file(path: Path) -> Source:
+    """A whole model from one file, its tensors named as Stable Diffusion 1.x names them."""
     contents = read_file(path)
     facts = dict(read_facts(contents.metadata))
     named = {_renamed(name): tensor for name, tensor in contents.tensors.items()}
@@ -141,8 +158,8 @@ def _single_file(path: Path) -> tuple[Tensors, Facts]:
         named = clip_names(named)
         facts = OPEN_CLIP_FACTS | facts
     facts.setdefault("parameterization", "v" if predicts_v(named) else "eps")
-    ours = (UNET, AUTOENCODER, "cond_stage_model.")
-    return {name: t for name, t in named.items() if name.startswith(ours) and not UNUSED.match(name)} or named, facts
+    own = {name: t for name, t in named.items() if name.startswith(PARTS) and not UNUSED.match(name)}
+    return Source(own, facts, list(contents.tensors))
 
 
 def _renamed(name: str) -> str:
@@ -152,12 +169,13 @@ def _renamed(name: str) -> str:
     return name
 
 
-def _alone(path: Path, prefix: str) -> tuple[Tensors, Facts]:
-    """One network's tensors by published names without the prefix, from wherever they are."""
+def _alone(path: Path, prefix: str) -> Source:
+    """One network from wherever it is, its tensors by published names without the prefix."""
     contents = read_part(path) if path.is_dir() else read_file(path)
     own = {n.removeprefix(prefix): t for n, t in contents.tensors.items() if n.startswith(prefix)} or contents.tensors
     names = published_names(own)
-    return {names[n]: t for n, t in own.items() if not UNUSED.match(n)}, read_facts(contents.metadata)
+    tensors = {names[n]: t for n, t in own.items() if not UNUSED.match(n)}
+    return Source(tensors, read_facts(contents.metadata), list(contents.tensors))
 
 
 @contextlib.contextmanager
@@ -172,13 +190,12 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _guessing(tensors: Tensors) -> Iterator[None]:
-    """Turns what goes wrong with tensors of a known other kind of model into what kind that is."""
-    names = list(tensors)
+def _guessing(source: Source) -> Iterator[None]:
+    """Turns what goes wrong with a known other kind of model into what kind that is."""
     try:
         yield
     except CheckpointError as error:
-        kind = foreign(names)
+        kind = foreign(source.names)
         raise CheckpointError(kind) if kind else error from error
 
 

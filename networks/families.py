@@ -27,6 +27,7 @@ __all__ = [
     "Shapes",
     "autoencoder_config",
     "config_of",
+    "controlnet_config",
     "facts_of",
     "foreign",
     "model_config",
@@ -181,6 +182,11 @@ def unet_config(shapes: Shapes, facts: Facts, prefix: str = "") -> UNetConfig:
         linear_projection=linear,
         **heads,
     )
+
+
+def controlnet_config(shapes: Shapes, facts: Facts) -> tuple[UNetConfig, int]:
+    """The sizes of a ControlNet's UNet, and its hint's channels."""
+    return unet_config(shapes, facts), _shape(shapes, "input_hint_block.0.weight", 4)[1]
 
 
 def autoencoder_config(shapes: Shapes, prefix: str = AUTOENCODER) -> AutoencoderConfig:
