@@ -1,9 +1,23 @@
-"""Makes pytest treat the repository root as a folder: its `__init__.py` is the package, not a test module."""
+"""Makes pytest treat the repository root as a folder, and starts the ComfyUI that some tests talk to."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 
 class _RootIsAFolder:
+    """The root's `__init__.py` is the package, not a test module."""
+
     def __init__(self, root):
         self.root = root
 
@@ -13,3 +27,85 @@ class _RootIsAFolder:
 
 def pytest_configure(config):
     config.pluginmanager.register(_RootIsAFolder(config.rootpath))
+
+
+class ComfyServer:
+    """A running ComfyUI: its `url`, its `base` folder with input, output and so on, and its `log` file."""
+
+    def __init__(self, url, base):
+        self.url, self.base, self.log = url, base, base / "log"
+
+    def asked(self, path, data=None):
+        """What it answers to a GET, or to a POST of `data`."""
+        body = None if data is None else json.dumps(data).encode()
+        request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def queued(self, prompt):
+        """Run a prompt in API form; its history."""
+        return self.history(self.asked("/prompt", {"prompt": prompt})["prompt_id"])
+
+    def history(self, prompt_id, seconds=240):
+        """The history of a prompt, once it is through."""
+        for _ in range(seconds * 5):
+            if history := self.asked(f"/history/{prompt_id}"):
+                return history[prompt_id]
+            time.sleep(0.2)
+        raise AssertionError(self.log.read_text()[-3000:])
+
+    def pictures(self, history):
+        """The pictures of a run that went well."""
+        assert history["status"]["status_str"] == "success", history["status"]["messages"]
+        for output in history["outputs"].values():
+            for entry in output.get("images", ()):
+                file = self.base / entry["type"] / entry["subfolder"] / entry["filename"]
+                yield Image.open(BytesIO(file.read_bytes()))
+
+
+@pytest.fixture(scope="session")
+def run_comfyui(tmp_path_factory):
+    """`with run_comfyui({name: folder}) as server`: ComfyUI on loopback, these folders linked in as node packs.
+
+    COMFYUI_DIR names its checkout, COMFYUI_PYTHON the interpreter that runs it (default: this one).
+    """
+
+    @contextmanager
+    def run(packs, *options):
+        base = tmp_path_factory.mktemp("comfyui")
+        for folder in ("custom_nodes", "input", "output", "temp", "user/default", "models/checkpoints"):
+            (base / folder).mkdir(parents=True)
+        for name, folder in packs.items():
+            (base / "custom_nodes" / name).symlink_to(folder)
+        # a browser that comes here first would be shown a tour
+        (base / "user/default/comfy.settings.json").write_text('{"Comfy.TutorialCompleted": true}')
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        server = ComfyServer(f"http://127.0.0.1:{port}", base)
+        main = [os.environ.get("COMFYUI_PYTHON", sys.executable), Path(os.environ["COMFYUI_DIR"]) / "main.py", "--cpu"]
+        where = ["--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base)]
+        quietly = ["--database-url", "sqlite:///:memory:", "--disable-auto-launch"]
+        with server.log.open("wb") as log:
+            process = subprocess.Popen([*main, *where, *quietly, *options], cwd=base, stdout=log, stderr=log)
+        try:
+            _wait(server, process)
+            yield server
+        finally:
+            process.terminate()
+            process.wait(30)
+
+    return run
+
+
+def _wait(server, process):
+    """Until it answers; a busy machine may need minutes."""
+    for _ in range(600):
+        if process.poll() is not None:
+            break
+        try:
+            return server.asked("/system_stats")
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail(f"ComfyUI did not start: {server.log.read_text()[-3000:]}")

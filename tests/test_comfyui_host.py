@@ -3,14 +3,9 @@
 import importlib.util
 import json
 import os
-import socket
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +20,6 @@ from comfyui_ddim.nodes.latents import empty_latent
 from comfyui_ddim.nodes.light import SHIPPED, LightHost
 from comfyui_ddim.nodes.plan import Options, Plan, Table
 from comfyui_ddim.sampler import FixedPoint
-from PIL import Image
 from safetensors.torch import save_file
 
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
@@ -389,61 +383,14 @@ def test_v_prediction_with_zero_terminal_snr(both, comfy, picture):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A ComfyUI on loopback with the pack linked in: `url`, `base` folder, `log` file."""
-    base = tmp_path_factory.mktemp("comfyui")
-    for folder in ("custom_nodes", "input", "output", "temp", "user", "models/checkpoints"):
-        (base / folder).mkdir(parents=True)
-    (base / "custom_nodes" / "ComfyUI-DDIM").symlink_to(ROOT)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base)]
-    options += ["--database-url", "sqlite:///:memory:", "--disable-auto-launch"]
-    main, url, log = Path(os.environ["COMFYUI_DIR"]) / "main.py", f"http://127.0.0.1:{port}", base / "log"
-    with log.open("wb") as file:
-        process = subprocess.Popen([sys.executable, main, *options], cwd=base, stdout=file, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(240):
-            assert process.poll() is None, log.read_text()[-3000:]
-            try:
-                asked(url, "/system_stats")
-                break
-            except urllib.error.URLError:
-                time.sleep(0.5)
-        yield SimpleNamespace(url=url, base=base, log=log)
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def asked(url, path, data=None):
-    body = None if data is None else json.dumps(data).encode()
-    request = urllib.request.Request(url + path, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
-
-
-def queued(server, prompt):
-    """Run a prompt in API form; its history."""
-    prompt_id = asked(server.url, "/prompt", {"prompt": prompt})["prompt_id"]
-    for _ in range(600):
-        if history := asked(server.url, f"/history/{prompt_id}"):
-            return history[prompt_id]
-        time.sleep(0.2)
-    raise AssertionError(server.log.read_text()[-3000:])
-
-
-def pictures(server, history):
-    assert history["status"]["status_str"] == "success", history["status"]["messages"]
-    found = [entry for output in history["outputs"].values() for entry in output.get("images", ())]
-    for entry in found:
-        yield Image.open(BytesIO((server.base / entry["type"] / entry["subfolder"] / entry["filename"]).read_bytes()))
+def server(run_comfyui):
+    """A ComfyUI on loopback with the pack linked in."""
+    with run_comfyui({"ComfyUI-DDIM": ROOT}) as server:
+        yield server
 
 
 def test_every_node_appears(server):
-    info = asked(server.url, "/object_info")
+    info = server.asked("/object_info")
     assert set(NODE_CLASS_MAPPINGS) <= set(info)
     assert info["DDIMLoadModel"]["input"]["required"]["ckpt_name"][0][0] == SHIPPED.name
     assert all(info[name]["description"] for name in NODE_CLASS_MAPPINGS)
@@ -451,8 +398,8 @@ def test_every_node_appears(server):
 
 @pytest.mark.parametrize("workflow", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
 def test_shipped_workflows_become_pictures(server, workflow):
-    prompt = read_workflow(workflow, asked(server.url, "/object_info")).nodes
-    made = list(pictures(server, queued(server, prompt)))
+    prompt = read_workflow(workflow, server.asked("/object_info")).nodes
+    made = list(server.pictures(server.queued(prompt)))
     assert made
     for picture in made:
         assert picture.format == "PNG" and json.loads(picture.text["prompt"]) == prompt
@@ -485,15 +432,15 @@ def test_comfyuis_own_nodes_run_on_the_shipped_model(server):
         "twice": {"class_type": "VAEDecode", "inputs": {"samples": ["again", 0], "vae": ["model", 2]}},
         "save": {"class_type": "SaveImage", "inputs": {"images": ["twice", 0], "filename_prefix": "own"}},
     }
-    (picture,) = pictures(server, queued(server, prompt))
+    (picture,) = server.pictures(server.queued(prompt))
     assert picture.size == (128, 128) and np.asarray(picture).std() > 0
 
 
 def test_an_error_says_what_is_wrong(server):
-    prompt = read_workflow(ROOT / "workflows" / "text_to_image.json", asked(server.url, "/object_info")).nodes
+    prompt = read_workflow(ROOT / "workflows" / "text_to_image.json", server.asked("/object_info")).nodes
     (sampler,) = (node for node in prompt.values() if node["class_type"] == "DDIMSampler")
     sampler["inputs"] |= {"steps": 1000, "denoise": 0.5}
-    history = queued(server, prompt)
+    history = server.queued(prompt)
     (message,) = (data for kind, data in history["status"]["messages"] if kind == "execution_error")
     assert message["node_type"] == "DDIMSampler"
     assert "need a table of 2000, expected at most 1000" in message["exception_message"]
