@@ -32,11 +32,11 @@ class Clip:
         return copy.copy(self)
 
     def clip_layer(self, layer_idx: int) -> None:
-        """Stop at a layer counted from the end: -1 is the last, and so is one that the encoder doesn't have."""
+        """Stop at a layer counted from the end, -1 is the last; beyond the first, what the model was trained on stays."""
         if layer_idx >= 0:
             raise ValueError(f"clip layer {layer_idx!r}, expected -1 for the last, -2 for the last but one, ...")
         text = self.diffusion.config.text
-        self.skip = -layer_idx if -layer_idx <= text.layers + text.cut else 1
+        self.skip = -layer_idx if -layer_idx <= text.layers + text.cut else None
 
     def tokenize(self, text: str) -> dict[str, list[Chunk]]:
         """The prompt's chunks of tokens and their weights, under the name that ComfyUI gives the encoder."""
