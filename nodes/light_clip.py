@@ -32,7 +32,7 @@ class Clip:
         return copy.copy(self)
 
     def clip_layer(self, layer_idx: int) -> None:
-        """Stop at a layer counted from the end, -1 is the last; beyond the first, what the model was trained on stays."""
+        """Stop at a layer counted from the end, -1 is the last; one beyond all is the one it was trained on."""
         if layer_idx >= 0:
             raise ValueError(f"clip layer {layer_idx!r}, expected -1 for the last, -2 for the last but one, ...")
         text = self.diffusion.config.text
