@@ -20,8 +20,11 @@ class DDIMConditioning:
     FUNCTION = "encode"
     RETURN_TYPES = ("CONDITIONING", "CONDITIONING")
     RETURN_NAMES = ("positive", "negative")
-    OUTPUT_TOOLTIPS = ("The encoded prompt.", "The encoded negative prompt.")
-    SEARCH_ALIASES = ("prompt", "text encode")
+    OUTPUT_TOOLTIPS = (
+        "The encoded prompt, for the sampler's positive input.",
+        "The encoded negative prompt, for the sampler's negative input.",
+    )
+    SEARCH_ALIASES = ("prompt", "negative prompt", "clip text encode")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:

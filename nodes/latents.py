@@ -17,12 +17,15 @@ def empty_latent(width: int, height: int, batch_size: int) -> dict:
 class DDIMEmptyLatent:
     """Where text to image begins: no picture, only its size."""
 
-    CATEGORY = "DDIM"
-    DESCRIPTION = "An empty latent of the size that the picture shall have. The model that ships draws 128 x 128."
+    CATEGORY = "DDIM/latents"
+    DESCRIPTION = (
+        "An empty latent of the size that the picture shall have. The model that ships draws 128 x 128, Stable "
+        "Diffusion 1 draws 512 x 512."
+    )
     FUNCTION = "make"
     RETURN_TYPES = ("LATENT",)
     OUTPUT_TOOLTIPS = ("Zeros, one latent pixel for 8 x 8 pixels.",)
-    SEARCH_ALIASES = ("empty latent image", "size")
+    SEARCH_ALIASES = ("empty latent image", "size", "resolution", "batch size")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
@@ -43,12 +46,12 @@ class DDIMEmptyLatent:
 class DDIMEncode:
     """A picture to its latent."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/latents"
     DESCRIPTION = "Encodes a picture into a latent, to start from it or to keep parts of it."
     FUNCTION = "encode"
     RETURN_TYPES = ("LATENT",)
-    OUTPUT_TOOLTIPS = ("The picture's latent.",)
-    SEARCH_ALIASES = ("vae encode",)
+    OUTPUT_TOOLTIPS = ("The picture's latent, one latent pixel for 8 x 8 pixels.",)
+    SEARCH_ALIASES = ("vae encode", "image to latent", "img2img")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
@@ -68,12 +71,12 @@ class DDIMEncode:
 class DDIMDecode:
     """A latent to its picture."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/latents"
     DESCRIPTION = "Decodes latents into pictures."
     FUNCTION = "decode"
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_TOOLTIPS = ("The decoded pictures.",)
-    SEARCH_ALIASES = ("vae decode",)
+    SEARCH_ALIASES = ("vae decode", "latent to image")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:

@@ -20,12 +20,18 @@ class DDIMLoadModel:
         "The text encoder, for prompts.",
         "The autoencoder between pictures and latents.",
     )
-    SEARCH_ALIASES = ("checkpoint loader", "load checkpoint")
+    SEARCH_ALIASES = ("checkpoint loader", "load checkpoint", "ckpt", "ddim-scenes", "demo model")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
         """The checkpoints at hand."""
-        return {"required": {"ckpt_name": choice(host.checkpoints(), "The checkpoint to load.")}}
+        return {
+            "required": {
+                "ckpt_name": choice(
+                    host.checkpoints(), "The checkpoint to load; ddim-scenes is the small model that ships."
+                )
+            }
+        }
 
     def load(self, ckpt_name: str) -> tuple:
         """Return MODEL, CLIP and VAE."""
@@ -48,7 +54,13 @@ class DDIMLoadControlNet:
     @classmethod
     def INPUT_TYPES(cls) -> dict:
         """The ControlNets at hand."""
-        return {"required": {"control_net_name": choice(host.controlnets(), "The ControlNet to load.")}}
+        return {
+            "required": {
+                "control_net_name": choice(
+                    host.controlnets(), "The ControlNet to load; it must be made for the model in use."
+                )
+            }
+        }
 
     def load(self, control_net_name: str) -> tuple:
         """Return CONTROL_NET."""

@@ -12,7 +12,7 @@ __all__ = ["DDIMNoise"]
 class DDIMNoise:
     """x_T from a seed, turned toward another."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/latents"
     DESCRIPTION = (
         "Noise to start from. With a strength above 0 it is turned toward another seed's: variations of one picture. "
         "With several frames it goes there step by step: a strip between two pictures."

@@ -21,7 +21,7 @@ BEFORE = socket(OPTIONS, "Options from another node, to go on from.")
 class DDIMOptions:
     """Noise, RePaint, and what is kept of the run."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/options"
     DESCRIPTION = "The rarer controls of the DDIM sampler. Each is preset to what changes nothing."
     FUNCTION = "make"
     RETURN_TYPES = (OPTIONS,)
@@ -38,12 +38,18 @@ class DDIMOptions:
                     1.0, 0, 4, 0.01, "Factor on the fresh noise of each step; has no effect at eta 0."
                 ),
                 "noise_dropout": number(
-                    0.0, 0, 0.99, 0.01, "Share of the fresh noise that is dropped; the rest grows."
+                    0.0,
+                    0,
+                    0.99,
+                    0.01,
+                    "Share of the fresh noise that is dropped, the rest is scaled up; has no effect at eta 0.",
                 ),
                 "quantize_x0": toggle(
                     False, "Snap predictions to the codebook; for models with a VQ first stage only."
                 ),
-                "log_every_t": whole(1, 1, 1000, "Keep every so many steps for the steps outputs, and the last."),
+                "log_every_t": whole(
+                    1, 1, 1000, "Keep each n-th step, and the last, for the sampler's steps outputs; 1 keeps all."
+                ),
                 "repaint_jump_length": whole(10, 1, 1000, "RePaint: how many steps a jump back goes."),
                 "repaint_repeats": whole(1, 1, 100, "RePaint: how often each stretch is run; 1 is off."),
                 "noise": choice(
@@ -86,7 +92,7 @@ class DDIMOptions:
 class DDIMThreshold:
     """Dynamic thresholding of the x0 predictions."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/options"
     DESCRIPTION = (
         "Tames over-bright pictures at high guidance: predictions past a percentile are clipped and the "
         "rest scaled (Imagen's dynamic thresholding)."
@@ -130,7 +136,7 @@ class DDIMThreshold:
 class DDIMRescale:
     """Variants of guidance."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/options"
     DESCRIPTION = "Guidance that keeps contrast in check: rescaled to the prompt's own spread, or CFG++."
     FUNCTION = "make"
     RETURN_TYPES = (OPTIONS,)
@@ -159,7 +165,7 @@ class DDIMRescale:
 class DDIMScoreCorrector:
     """A change of each predicted noise, after guidance."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/options"
     DESCRIPTION = (
         "Changes the noise that the model predicts, at every step after guidance: by a score corrector as the "
         "published sampler takes it, by epsilon scaling (Ning et al. 2023), or both."

@@ -34,7 +34,7 @@ def strip(images: torch.Tensor, columns: int, gap: int) -> torch.Tensor:
 class DDIMExampleImage:
     """A picture that ships, so that workflows which start from one run anywhere."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/pictures"
     DESCRIPTION = "One of the small pictures that ship with this pack. Put LoadImage in its place for your own."
     FUNCTION = "read"
     RETURN_TYPES = ("IMAGE",)
@@ -55,7 +55,7 @@ class DDIMExampleImage:
 class DDIMFilmStrip:
     """Many pictures side by side, as one."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/pictures"
     DESCRIPTION = (
         "Lays the pictures of a batch out in rows, as one picture: a film strip, a contact sheet, a comparison."
     )

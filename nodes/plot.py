@@ -94,7 +94,7 @@ def headline(schedule: Schedule) -> str:
 class DDIMPlot:
     """A picture of the schedule."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
         "Draws what a run will do, before it runs: how much signal there is at each step (alpha-bar), the noise that "
         "each step adds (sigma), guidance and eta. Wire in what the sampler gets, and look at it in PreviewImage."

@@ -24,12 +24,12 @@ class DDIMSampler:
     RETURN_TYPES = ("LATENT", "LATENT", "LATENT", "LATENT")
     RETURN_NAMES = ("latent", "x0", "steps_x", "steps_x0")
     OUTPUT_TOOLTIPS = (
-        "The result.",
-        "The last prediction of the clean latent.",
+        "The finished latent: decode it to a picture.",
+        "The model's last prediction of the clean latent.",
         "The noisy latent after each step, in order, as one batch: decode it to a film strip.",
         "The prediction of the clean latent at each step, in order, as one batch.",
     )
-    SEARCH_ALIASES = ("ksampler", "denoise", "eta", "song 2020")
+    SEARCH_ALIASES = ("ksampler", "ddim", "ddpm", "denoise", "eta", "x_T", "img2img", "inpaint", "song 2020")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
@@ -41,7 +41,12 @@ class DDIMSampler:
                 "negative": socket("CONDITIONING", "What it should not show."),
                 "latent": socket("LATENT", "Size and number of pictures; below denoise 1 also what to start from."),
                 "seed": seed("The seed of the noise: the same seed gives the same picture."),
-                "steps": whole(20, 1, 1000, "Steps to take; exactly that many are taken. More is slower and finer."),
+                "steps": whole(
+                    20,
+                    1,
+                    1000,
+                    "How many steps; exactly that many are run, but by tables that repeat others'. More is slower and finer.",
+                ),
                 "cfg": number(
                     5.0, 0, 100, 0.1, "Guidance scale: how strongly to follow the prompt. 1 is off and twice as fast."
                 ),

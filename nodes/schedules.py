@@ -32,7 +32,7 @@ def cosine(start: float, end: float, first: float, last: float) -> Curve:
 class DDIMGuidanceSchedule:
     """A guidance scale that changes along the run."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
         "A guidance scale (or eta) for every step. Wired into the sampler it takes the place of the number there. "
         "'interval' guides only between first and last: steps at scale 1 take half the time."
@@ -76,7 +76,7 @@ class DDIMGuidanceSchedule:
 class DDIMCurve:
     """Any curve over the run: points, a formula, or a list of values."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
         "A value for every step, for guidance, eta, temperature or a threshold: points 'progress: value' joined by "
         "lines, or a formula in u, the progress from 0 (first step) to 1 (last)."
@@ -132,7 +132,7 @@ def parse_curve(written: str) -> PerStep:
 class DDIMSchedule:
     """The table of timesteps."""
 
-    CATEGORY = "DDIM"
+    CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
         "Which timesteps the run goes through, and where it ends. 'exact' takes exactly the steps asked for and ends "
         "clean; the other presets repeat others' samplers, for comparison."
@@ -149,9 +149,12 @@ class DDIMSchedule:
         return {
             "required": {
                 "preset": choice(
-                    list(PRESETS), "Whose DDIM to repeat; exact is the best, the others are for comparing."
+                    list(PRESETS), "Whose DDIM to repeat: exact is the best, the others are for comparing."
                 ),
-                "spacing": choice([AS_PRESET, *SPACINGS], "How the timesteps are spread."),
+                "spacing": choice(
+                    [AS_PRESET, *SPACINGS],
+                    "uniform, trailing and linspace are even; quad is denser toward the clean end, karras toward both.",
+                ),
                 "landing": choice(
                     [AS_PRESET, *LANDINGS],
                     "clean: the last step ends without noise. first: at the first training step's noise, as published.",
