@@ -10,13 +10,16 @@ from torch import Tensor
 
 from ..executor import context
 from ..networks import LatentDiffusion, load_checkpoint, load_controlnet
-from ..sampler import FixedPoint, Guide, Schedule, X0Filter, quantizer
+from ..sampler import FixedPoint, Guide, Predictor, Schedule, X0Filter, quantizer
 from .light_clip import Clip
 from .light_control import ControlModel
 from .light_guide import make_guide
+from .light_ksampler import KSampling, SamplerNoise
 from .light_prompts import Frame, read_prompts
-from .plan import Plan, fit_batch, latent_mask
-from .run import Inverted, invert, run
+from .light_resize import cycled
+from .light_schedulers import Levels
+from .plan import Plan, Table, fit_batch, latent_mask
+from .run import Inverted, follow, invert, run
 
 __all__ = ["Clip", "LightHost", "Model", "Vae"]
 
@@ -156,6 +159,29 @@ class LightHost:
         )
         others = (own.unscaled(x) for x in (result.x0, result.states, result.predictions))
         return {**latent, **own.unscaled(result.x)}, *others
+
+    def ksample(self, model: Model, positive: list, negative: list, latent: dict, asked: KSampling) -> dict:
+        """Run what a KSampler node asks for; LATENT."""
+        levels = Levels.of(model.diffusion.alphas_cumprod)
+        sigmas = asked.sigmas(levels)
+        if len(sigmas) < 2:
+            return latent
+        mask = latent.get("noise_mask")
+        mask = None if mask is None else cycled(mask, len(latent["samples"]))
+        plan = Plan(asked.seed, asked.steps, scale=asked.cfg, mask=mask, table=Table("comfyui"))
+        own, schedule = Sampling(model.diffusion, positive, negative, latent, plan), asked.schedule(levels, sigmas)
+        noise = asked.noise(own.samples, latent.get("batch_index")).to(own.samples)
+        keep = own.keep()
+        result = follow(
+            plan.options,
+            Predictor(own.guide(schedule), schedule, model.diffusion.parameterization),
+            asked.begin(schedule, levels, own.samples, noise),
+            schedule,
+            SamplerNoise(asked, noise),
+            plan.table.rules.inpaint(*keep) if keep else None,
+            _report,
+        )
+        return {**latent, **own.unscaled(result.x / float(schedule.signal[-1]))}
 
     def invert(
         self, model: Model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint

@@ -1,0 +1,109 @@
+"""ComfyUI's KSampler for the samplers that are DDIM: the same noise, levels and masks, so the same latents.
+
+ComfyUI's latents are x0 + sigma eps, ours are those times sqrt(alpha-bar); Euler's method there is DDIM here, its
+ancestral variant and "ddpm" are DDIM with eta 1.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..sampler import Schedule
+from .light_schedulers import SCHEDULERS, Levels
+from .plan import seed_noise
+
+__all__ = ["SAMPLERS", "KSampling", "SamplerNoise"]
+
+SAMPLERS = {"euler": 0.0, "euler_ancestral": 1.0, "ddpm": 1.0, "ddim": 0.0}
+"""ComfyUI's samplers that are DDIM, and the eta that each is."""
+
+
+@dataclass(frozen=True)
+class KSampling:
+    """What KSampler and KSamplerAdvanced are asked for.
+
+    denoise: the share of a longer table that is run, its last; start, end: the steps that are run of those
+    add_noise: whether the latent gets noise at the beginning; leftover: whether what is left at `end` stays
+    """
+
+    seed: int
+    steps: int
+    cfg: float
+    sampler: str
+    scheduler: str
+    denoise: float = 1.0
+    start: int = 0
+    end: int = 10000
+    add_noise: bool = True
+    leftover: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a sampler or scheduler that only ComfyUI has."""
+        for what, name, known in (("sampler", self.sampler, SAMPLERS), ("scheduler", self.scheduler, SCHEDULERS)):
+            if name not in known:
+                raise ValueError(
+                    f"{what} {name!r} is none of those that run without ComfyUI ({', '.join(known)}): "
+                    "run with --comfyui DIR"
+                )
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps!r}, expected at least 1")
+
+    def sigmas(self, levels: Levels) -> Tensor:
+        """The noise levels of the run; fewer than two where nothing is to be done."""
+        scheduler = SCHEDULERS[self.scheduler]
+        if self.denoise > 0.9999:
+            sigmas = scheduler(levels, self.steps)
+        elif self.denoise > 0:
+            sigmas = scheduler(levels, int(self.steps / self.denoise))[-self.steps - 1 :]
+        else:
+            return levels.sigmas[:0]
+        if self.end < len(sigmas) - 1:
+            sigmas = sigmas[: self.end + 1].clone()
+            if not self.leftover:
+                sigmas[-1] = 0
+        return sigmas[self.start :]
+
+    def schedule(self, levels: Levels, sigmas: Tensor) -> Schedule:
+        """The sampler's table through at least two sigmas."""
+        exact = sigmas.double().numpy()
+        signal = 1 / np.sqrt(1 + exact**2)
+        eta = np.full(len(exact) - 1, SAMPLERS[self.sampler])
+        return Schedule(levels.nearest(sigmas[:-1]).numpy(), signal, exact * signal, eta)
+
+    def noise(self, latent: Tensor, index: Sequence[int] | None) -> Tensor:
+        """What lies on the latent (b, c, h, w) at the beginning; `index` (b,) are its places in an earlier batch."""
+        return seed_noise(self.seed, latent.shape, index) if self.add_noise else torch.zeros(latent.shape)
+
+    def begin(self, schedule: Schedule, levels: Levels, latent: Tensor, noise: Tensor) -> Tensor:
+        """The state that the run starts from: the latent under noise, which at the noisiest level isn't scaled."""
+        sigma, most = schedule.noise[0] / schedule.signal[0], float(levels.sigmas[-1])
+        top = sigma > most or math.isclose(sigma, most, rel_tol=1e-5)
+        return float(schedule.signal[0]) * latent + (1.0 if top else float(schedule.noise[0])) * noise
+
+
+class SamplerNoise:
+    """Noise as ComfyUI's samplers draw it: a generator of their own for steps, one noise for all levels of a mask."""
+
+    sequential = False
+
+    def __init__(self, run: KSampling, start: Tensor) -> None:
+        """`start` is the noise that the run begins with, which all samplers but ddim use under a mask too."""
+        self.run, self.start, self.steps = run, start, None
+
+    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> Tensor:
+        """The next noise of a step, or the mask's."""
+        if use == "mask":
+            other = (self.run.seed + 1) % 2**64
+            return (seed_noise(other, self.start.shape) if self.run.sampler == "ddim" else self.start).to(device)
+        if self.steps is None:
+            seed = self.run.seed + (device.type == "cpu")  # on a CPU the seed's own noise is where the run began
+            self.steps = torch.Generator(device).manual_seed(seed % 2**64)
+        return torch.randn(tuple(shape), generator=self.steps, device=device)
+
+    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> Tensor:
+        """Everything: these samplers drop nothing."""
+        return torch.ones(tuple(shape), device=device)

@@ -1,0 +1,137 @@
+"""ComfyUI's sampler nodes, for the samplers that are DDIM."""
+
+from ..host import host
+from ..inputs import choice, number, seed, socket, whole
+from ..light_ksampler import SAMPLERS, KSampling
+from ..light_schedulers import SCHEDULERS
+
+__all__ = ["KSampler", "KSamplerAdvanced"]
+
+MODEL = socket("MODEL", "The model that removes the noise.")
+SEED = seed("The seed of the noise: the same seed gives the same picture.")
+STEPS = whole(20, 1, 10000, "Steps to take. More is slower and finer.")
+CFG = number(8.0, 0.0, 100.0, 0.1, "Guidance scale: how strongly to follow the prompt. 1 is off and twice as fast.")
+SAMPLER = choice(list(SAMPLERS), "The way from noise to picture; those that aren't DDIM need ComfyUI.")
+SCHEDULER = choice(list(SCHEDULERS), "How the noise levels are spread over the steps.")
+POSITIVE = socket("CONDITIONING", "What the picture should show.")
+NEGATIVE = socket("CONDITIONING", "What it should not show.")
+LATENT = socket("LATENT", "The latent to start from.")
+
+
+class DdimSamplers:
+    """What both samplers share: a name that only ComfyUI knows is refused before anything runs."""
+
+    CATEGORY = "sampling"
+    FUNCTION = "sample"
+    RETURN_TYPES = ("LATENT",)
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, sampler_name: str | None = None, scheduler: str | None = None) -> bool | str:
+        """Say which name isn't known."""
+        try:
+            KSampling(0, 1, 1.0, sampler_name or "ddim", scheduler or "normal")
+        except ValueError as error:
+            return str(error)
+        return True
+
+
+class KSampler(DdimSamplers):
+    """From noise, or a latent with noise, to latents."""
+
+    DESCRIPTION = "Denoises a latent under a prompt and a negative prompt."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Everything as ComfyUI has it."""
+        return {
+            "required": {
+                "model": MODEL,
+                "seed": SEED,
+                "steps": STEPS,
+                "cfg": CFG,
+                "sampler_name": SAMPLER,
+                "scheduler": SCHEDULER,
+                "positive": POSITIVE,
+                "negative": NEGATIVE,
+                "latent_image": LATENT,
+                "denoise": number(
+                    1.0, 0.0, 1.0, 0.01, "How much to change the latent: 1 starts from noise alone, less keeps more."
+                ),
+            }
+        }
+
+    def sample(
+        self,
+        model,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        positive: list,
+        negative: list,
+        latent_image: dict,
+        denoise: float = 1.0,
+    ) -> tuple[dict]:
+        """Return LATENT."""
+        run = KSampling(seed, steps, cfg, sampler_name, scheduler, denoise)
+        return (host.ksample(model, positive, negative, latent_image, run),)
+
+
+class KSamplerAdvanced(DdimSamplers):
+    """Some steps of a run."""
+
+    DESCRIPTION = "Runs some of the steps: what is left to do can be handed to another sampler."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """Everything as ComfyUI has it."""
+        return {
+            "required": {
+                "model": MODEL,
+                "add_noise": choice(["enable", "disable"], "Whether the latent gets noise first."),
+                "noise_seed": SEED,
+                "steps": STEPS,
+                "cfg": CFG,
+                "sampler_name": SAMPLER,
+                "scheduler": SCHEDULER,
+                "positive": POSITIVE,
+                "negative": NEGATIVE,
+                "latent_image": LATENT,
+                "start_at_step": whole(0, 0, 10000, "The first step to run; 0 is the noisiest."),
+                "end_at_step": whole(10000, 0, 10000, "The step to stop before."),
+                "return_with_leftover_noise": choice(
+                    ["disable", "enable"], "enable: leave the noise of the steps that weren't run."
+                ),
+            }
+        }
+
+    def sample(
+        self,
+        model,
+        add_noise: str,
+        noise_seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        positive: list,
+        negative: list,
+        latent_image: dict,
+        start_at_step: int,
+        end_at_step: int,
+        return_with_leftover_noise: str,
+    ) -> tuple[dict]:
+        """Return LATENT."""
+        run = KSampling(
+            noise_seed,
+            steps,
+            cfg,
+            sampler_name,
+            scheduler,
+            start=start_at_step,
+            end=end_at_step,
+            add_noise=add_noise == "enable",
+            leftover=return_with_leftover_noise == "enable",
+        )
+        return (host.ksample(model, positive, negative, latent_image, run),)
