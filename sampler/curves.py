@@ -60,6 +60,7 @@ def resolve(value: PerStep, steps: int, name: str, low: float = -math.inf, high:
 
     `name` is for the messages. Raises ValueError on a wrong length, a value out of range, or NaN.
     """
+    repeat = 1
     if callable(value):
         values = [value(i / max(steps - 1, 1)) for i in range(steps)]
     elif getattr(value, "ndim", 1) == 1 and hasattr(value, "__len__") and not isinstance(value, str):
@@ -67,7 +68,7 @@ def resolve(value: PerStep, steps: int, name: str, low: float = -math.inf, high:
         if len(values) != steps:
             raise ValueError(f"{name} has {len(values)} values, expected one for each of the {steps} steps")
     else:
-        values = [value] * steps
+        values, repeat = [value], steps
     try:
         values = [float(v) for v in values]
     except (TypeError, ValueError, RuntimeError):
@@ -75,4 +76,4 @@ def resolve(value: PerStep, steps: int, name: str, low: float = -math.inf, high:
     for v in values:
         if not (math.isfinite(v) and low <= v <= high):
             raise ValueError(f"{name} has the value {v!r}, expected {low} to {high}")
-    return tuple(values)
+    return tuple(values) * repeat

@@ -83,7 +83,7 @@ def published_attributes(
     a = alpha_bar_of(model)
 
     def tensor(values: np.ndarray) -> torch.Tensor:
-        return torch.tensor(values.tolist(), dtype=torch.float32, device=device)
+        return torch.from_numpy(np.array(values)).to(device, torch.float32)
 
     with np.errstate(divide="ignore"):  # alpha-bar may end at 0
         of_model = {
@@ -102,7 +102,7 @@ def published_attributes(
         "ddim_sigmas_for_original_num_steps": original.sigma[::-1],
     }
     as_they_are = {
-        "ddim_sigmas": torch.tensor(run.sigma[::-1].tolist(), dtype=torch.float64, device=device),
+        "ddim_sigmas": torch.from_numpy(run.sigma[::-1].copy()).to(device),
         "ddim_timesteps": run.timesteps[::-1].copy(),
         "ddim_alphas_prev": run.alpha_bar[:0:-1].copy(),
     }

@@ -11,6 +11,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from .betas import alphas_cumprod as cumulated
+from .betas import make_betas, zero_terminal_snr
 from .curves import PerStep, resolve
 from .spacing import check_timesteps, make_timesteps
 
@@ -42,13 +44,19 @@ class Schedule:
                 f"{steps} timesteps have {len(self.signal)} signal levels, {len(self.noise)} noise levels and "
                 f"{len(self.eta)} etas, expected {steps + 1}, {steps + 1} and {steps}"
             )
-        bound, ancestral = self.noise[1:], self._ancestral
-        over = self.eta * ancestral > bound * (1 + 1e-9)
-        if over.any():
-            limit = (bound[ancestral > 0] / ancestral[ancestral > 0]).min()
-            raise ValueError(f"eta is {float(self.eta[over][0])!r}, expected at most {limit:.6f} with these timesteps")
+        self._check_eta()
         for array in (self.timesteps, self.signal, self.noise, self.eta):
             array.flags.writeable = False
+
+    def _check_eta(self) -> None:
+        bound = np.full(len(self), np.inf)
+        np.divide(self.noise[1:], self._ancestral, out=bound, where=self._ancestral > 0)
+        over = np.flatnonzero(self.eta > bound * (1 + 1e-9))
+        if over.size and (self.eta == self.eta[0]).all():
+            raise ValueError(f"eta is {self.eta[0].item()!r}, expected at most {bound.min():.6f} with these timesteps")
+        if over.size:
+            i = over[0]
+            raise ValueError(f"eta is {self.eta[i].item()!r} at step {i}, expected at most {bound[i]:.6f} there")
 
     def __len__(self) -> int:
         """S, the number of steps."""
@@ -92,22 +100,26 @@ class Schedule:
 
 
 def make_schedule(
-    alphas_cumprod: Sequence[float] | np.ndarray | torch.Tensor,
+    alphas_cumprod: str | Sequence[float] | np.ndarray | torch.Tensor,
     steps: int | Sequence[int],
     *,
     spacing: str = "uniform",
     landing: str = "clean",
     eta: PerStep = 0.0,
     denoise: float = 1.0,
+    zero_snr: bool = False,
 ) -> Schedule:
-    """The schedule of a diffusion model with the given alpha-bar (T,).
+    """The schedule of a diffusion model with the given alpha-bar (T,), or that of a beta schedule by its name.
 
+    A name is one of `BETA_SCHEDULES`, with `make_betas`'s defaults; `zero_snr` rescales to zero terminal SNR.
     `steps` is their number, or the timesteps themselves, noisiest first (`spacing` is not used then). The level a
     step ends on is the next one's start, always, and the last one's is `landing`. With `denoise` below 1 the
     table is that of round(steps / denoise) steps, of which the last `steps` are run; eta counts from the first
     step run. Raises ValueError on anything out of range.
     """
     alpha_bar = _check_alpha_bar(alphas_cumprod)
+    if zero_snr:
+        alpha_bar = zero_terminal_snr(alpha_bar)
     if landing not in LANDINGS:
         raise ValueError(f"landing {landing!r} is none of {', '.join(LANDINGS)}")
     if not 0 < denoise <= 1:
@@ -143,7 +155,9 @@ def make_flow_schedule(steps: int, *, shift: float = 1.0, time_scale: float = 10
     return Schedule(t[:-1] * time_scale, 1 - t, t, np.zeros(steps)).with_eta(eta)
 
 
-def _check_alpha_bar(values: Sequence[float] | np.ndarray | torch.Tensor) -> np.ndarray:
+def _check_alpha_bar(values: str | Sequence[float] | np.ndarray | torch.Tensor) -> np.ndarray:
+    if isinstance(values, str):
+        return cumulated(make_betas(values))
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().double().numpy()
     alpha_bar = np.asarray(values, dtype=np.float64)

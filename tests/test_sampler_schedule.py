@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from comfyui_ddim.sampler import (
     BETA_SCHEDULES,
     PRESETS,
@@ -116,6 +117,17 @@ def test_eta_above_its_bound_is_refused_with_the_bound(steps, bound):
         make_schedule(ALPHA_BAR, steps, eta=-0.1)
 
 
+def test_a_list_of_etas_is_refused_with_the_bound_of_its_step():
+    bounds = []
+    for i in range(9):  # the last of ten steps lands clean, so there any eta adds nothing
+        with pytest.raises(ValueError, match=f"eta is 9.0 at step {i}, expected at most") as refusal:
+            make_schedule(ALPHA_BAR, 10, eta=[0.0] * i + [9.0] + [0.0] * (9 - i))
+        bounds.append(float(re.search(r"at most ([\d.]+) there", str(refusal.value))[1]))
+    schedule = make_schedule(ALPHA_BAR, 10, eta=[*(b - 1e-5 for b in bounds), 9.0])
+    # At the bound all of the next level's noise is fresh.
+    np.testing.assert_allclose(schedule.sigma, schedule.noise[1:], rtol=1e-4)
+
+
 def test_denoise_runs_the_end_of_a_longer_table():
     schedule = make_schedule(ALPHA_BAR, 20, denoise=0.4, eta=[0.0] * 19 + [1.0])
     assert schedule.timesteps.tolist() == make_schedule(ALPHA_BAR, 50).timesteps[-20:].tolist()
@@ -183,9 +195,28 @@ def test_zero_terminal_snr():
     assert make_schedule(rescaled, 10, spacing="trailing").signal[0] == 0
 
 
+@pytest.mark.parametrize("zero_snr", [False, True])
+@pytest.mark.parametrize("kind", BETA_SCHEDULES)
+def test_one_function_makes_a_schedule_of_any_betas(kind, zero_snr):
+    alpha_bar = np.cumprod(1 - make_betas(kind))
+    root = np.sqrt(alpha_bar)
+    rescaled = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    schedule = make_schedule(kind, 20, spacing="trailing", zero_snr=zero_snr)
+    expected = (rescaled if zero_snr else alpha_bar)[schedule.timesteps]
+    np.testing.assert_allclose(schedule.alpha_bar[:-1], expected, rtol=1e-12, atol=1e-30)
+    assert schedule.alpha_bar.dtype == np.float64 and (schedule.signal[0] == 0) == zero_snr
+    with pytest.raises(ValueError, match="beta schedule 'cubic' is none of"):
+        make_schedule("cubic", 20)
+
+
 def test_values_per_step():
     assert resolve(2, 3, "eta") == (2.0, 2.0, 2.0)
     assert resolve([1, 2, 3], 3, "eta") == (1.0, 2.0, 3.0)
+    assert resolve(np.array(2.5), 2, "eta") == resolve(torch.tensor(2.5), 2, "eta") == (2.5, 2.5)
+    assert resolve(np.array([1, 2]), 2, "eta") == resolve(torch.tensor([1.0, 2.0]), 2, "eta") == (1.0, 2.0)
+    for bad in ("fast", None, [1, "x"], torch.ones(2, 2), [[1, 2], [3, 4]]):
+        with pytest.raises(ValueError, match=r"eta is [^$]*, expected a number, 2 numbers or a curve"):
+            resolve(bad, 2, "eta")
     assert resolve(lambda u: u, 5, "eta") == (0, 0.25, 0.5, 0.75, 1)
     assert resolve(lambda u: u, 1, "eta") == (0.0,)
     assert resolve(Curve(((0.25, 1.0), (0.75, 3.0))), 5, "eta") == (1, 1, 2, 3, 3)
