@@ -25,7 +25,7 @@ class DDIMSamplerSelect:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "DDIM as a sampler for SamplerCustomAdvanced and everything else that takes one. It follows whatever sigmas "
-        "it is given; with those of DDIMSigmas it makes the same picture as the DDIM Sampler node."
+        "it is given; with those of Sigmas (DDIM) it makes the same picture as the DDIM Sampler node."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("SAMPLER",)
@@ -51,7 +51,7 @@ class DDIMSamplerSelect:
                 "schedule": socket(
                     SCHEDULE, "Whose way to start, to land and to keep a masked part; the steps come from the sigmas."
                 ),
-                "options": socket(OPTIONS, "The rarer controls, from DDIMOptions and its kin."),
+                "options": socket(OPTIONS, "The rarer controls, from Options (DDIM) and its kin."),
             },
         }
 
@@ -77,7 +77,7 @@ class DDIMSigmas:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "The noise levels of a run as ComfyUI's sigmas, for SamplerCustomAdvanced with any sampler. Without a schedule "
-        "exactly as many steps as asked, ending clean; DDIMSchedule has the other tables."
+        "exactly as many steps as asked, ending clean; Schedule (DDIM) has the other tables."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("SIGMAS",)
@@ -96,7 +96,7 @@ class DDIMSigmas:
                     1.0, 0.01, 1, 0.01, "Below 1 the last steps of a longer table, to start from a picture's latent."
                 ),
             },
-            "optional": {"schedule": socket(SCHEDULE, "The table of timesteps, from DDIMSchedule.")},
+            "optional": {"schedule": socket(SCHEDULE, "The table of timesteps, from Schedule (DDIM).")},
         }
 
     def make(self, model, steps: int, denoise: float, schedule: Table | None = None) -> tuple:
@@ -134,7 +134,8 @@ class DDIMGuider:
                 ),
                 "options": socket(
                     OPTIONS,
-                    "From DDIMRescale: rescale works with any sampler, CFG++ with DDIM and ComfyUI's cfg_pp samplers.",
+                    "From Rescale Guidance (DDIM): rescale works with any sampler, CFG++ with DDIM and ComfyUI's own "
+                    "cfg_pp samplers.",
                 ),
             },
         }
@@ -158,7 +159,8 @@ class DDIMFixedNoise:
 
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Noise from a latent, such as that of DDIMNoise or DDIMInvert, for SamplerCustomAdvanced with any sampler."
+        "Noise from a latent, such as that of Noise (DDIM) or Invert (DDIM), for SamplerCustomAdvanced with any "
+        "sampler."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("NOISE",)

@@ -125,7 +125,7 @@ class DDIMPlot:
             "optional": {
                 "guidance_schedule": socket(f"{CURVE},FLOAT", "A guidance scale for every step, in place of cfg."),
                 "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for every step, in place of the one above."),
-                "schedule": socket(SCHEDULE, "The table of timesteps, from DDIMSchedule."),
+                "schedule": socket(SCHEDULE, "The table of timesteps, from Schedule (DDIM)."),
             },
         }
 

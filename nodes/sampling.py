@@ -45,7 +45,7 @@ class DDIMSampler:
                     20,
                     1,
                     1000,
-                    "How many steps; exactly that many are run, but by tables that repeat others'. More is slower and finer.",
+                    "How many steps: exactly as many, but for tables that repeat others'. More is slower and finer.",
                 ),
                 "cfg": number(
                     5.0, 0, 100, 0.1, "Guidance scale: how strongly to follow the prompt. 1 is off and twice as fast."
@@ -69,8 +69,8 @@ class DDIMSampler:
                     "MASK", "White (1) is painted anew, black (0) is kept: the published sampler's turned over."
                 ),
                 "x0": socket("LATENT", "What to keep under a mask; without it, the latent itself."),
-                "schedule": socket(SCHEDULE, "The table of timesteps, from DDIMSchedule."),
-                "options": socket(OPTIONS, "The rarer controls, from DDIMOptions and its kin."),
+                "schedule": socket(SCHEDULE, "The table of timesteps, from Schedule (DDIM)."),
+                "options": socket(OPTIONS, "The rarer controls, from Options (DDIM) and its kin."),
             },
         }
 
