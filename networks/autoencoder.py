@@ -4,13 +4,22 @@ Architecture: Rombach et al. 2021 (arXiv 2112.10752), appendix G; a factor of tw
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .memory import available, check_fits
+from .tiling import in_tiles
+
 __all__ = ["Autoencoder", "AutoencoderConfig"]
+
+COPIES = 5
+"""Pictures of the finest level's width that decoding holds at once."""
+TILES, OVERLAP = (128, 96, 64, 48, 32), 4
+"""Sides of tiles in latents, largest first, and which part of a side overlaps."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +167,11 @@ class Decoder(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Pictures (b, 3, h, w) in [-1, 1] to unscaled latents (b, 4, h/8, w/8) and back; h, w multiples of the factor."""
+    """Pictures (b, 3, h, w) in [-1, 1] to unscaled latents (b, 4, h/8, w/8) and back; h, w multiples of the factor.
+
+    `encode` and `decode` are the network itself; `latent` and `picture` take any number type and device, and work in
+    tiles where the whole would not fit into memory.
+    """
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -180,3 +193,48 @@ class Autoencoder(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """The picture of unscaled latents; its range is only about [-1, 1]."""
         return self.decoder(self.post_quant_conv(z))
+
+    @torch.no_grad()
+    def latent(self, x: Tensor, tile: int | None = None) -> Tensor:
+        """Unscaled latents of pictures (b, 3, h, w) in [-1, 1]: the mean, without noise, of x's type.
+
+        `tile` is the side of the tiles in latents, 0 for none; None decides by the memory that is free.
+        """
+        weight, factor = self.quant_conv.weight, self.config.factor
+        tile = self._tile(len(x), x.shape[2] // factor, x.shape[3] // factor) if tile is None else tile
+        pictures = x.to(weight.device, weight.dtype)
+        if not tile:
+            return self.encode(pictures).to(x.dtype)
+        side, overlap = tile * factor, tile // OVERLAP * factor
+        return in_tiles(self.encode, pictures, side, overlap, Fraction(1, factor), align=factor).to(x.dtype)
+
+    @torch.no_grad()
+    def picture(self, z: Tensor, tile: int | None = None) -> Tensor:
+        """Pictures (b, 3, h, w) of unscaled latents, clamped to [-1, 1], of z's type; `tile` as for `latent`."""
+        weight = self.quant_conv.weight
+        tile = self._tile(len(z), *z.shape[2:]) if tile is None else tile
+        latents = z.to(weight.device, weight.dtype)
+        if not tile:
+            return self.decode(latents).to(z.dtype).clamp(-1, 1)
+        return in_tiles(self.decode, latents, tile, tile // OVERLAP, self.config.factor).to(z.dtype).clamp(-1, 1)
+
+    def memory(self, batch: int, height: int, width: int) -> int:
+        """About how many bytes coding takes besides the weights, for latents of so many rows and columns.
+
+        The finest level counts: some copies of its widest picture at once.
+        """
+        widest = self.config.channels[min(1, len(self.config.channels) - 1)]
+        pixels = batch * height * width * self.config.factor**2
+        return COPIES * widest * pixels * self.quant_conv.weight.element_size()
+
+    def _tile(self, batch: int, height: int, width: int) -> int:
+        """The side of tiles that fit into memory, 0 for the whole; raises NotEnoughMemory where none do."""
+        device = self.quant_conv.weight.device
+        free = available(device)
+        if free is None or self.memory(batch, height, width) <= free:
+            return 0
+        for tile in TILES:
+            if tile < max(height, width) and self.memory(batch, tile, tile) <= free:
+                return tile
+        check_fits("a tile of the autoencoder", self.memory(batch, TILES[-1], TILES[-1]), device, "use a smaller batch")
+        return 0

@@ -19,6 +19,8 @@ from .containers import CheckpointError, read_file
 from .controlnet import ControlNet
 from .diffusers_folder import read_folder, read_part
 from .families import (
+    A_CONTROLNET,
+    ALONE,
     AUTOENCODER,
     CONTROL,
     METADATA,
@@ -61,7 +63,7 @@ OPEN_CLIP = "cond_stage_model.model."
 OPEN_CLIP_FACTS = {"text_activation": "gelu", "text_skip": 2, "text_pad": 0}
 # Beside the weights, published files carry derived tables, a moving average, what training needed.
 UNUSED = re.compile(
-    r"(.*position_ids|.*logit_scale|.*text_projection(\.weight)?|loss\..*|first_stage_model\.loss\..*)$"
+    r"(.*position_ids|.*logit_scale|.*text_projection(\.weight)?|(first_stage_model\.)?loss\..*|model_ema\..*)$"
 )
 
 
@@ -95,7 +97,7 @@ def load_controlnet(path: Path, device: str = "cpu", dtype: torch.dtype | None =
     path = Path(path)
     with _naming(path):
         source = _alone(path, CONTROL)
-        with _guessing(source):
+        with _guessing(source, A_CONTROLNET):
             config, hint_channels = controlnet_config(source.shapes, source.facts)
             with torch.device("meta"):
                 net = ControlNet(config, hint_channels)
@@ -112,7 +114,7 @@ def load_autoencoder(path: Path, device: str = "cpu", dtype: torch.dtype | None 
     path = Path(path)
     with _naming(path):
         source = _alone(path, AUTOENCODER)
-        with _guessing(source):
+        with _guessing(source, ALONE):
             with torch.device("meta"):
                 network = Autoencoder(autoencoder_config(source.shapes, ""))
             _fill(network, source.tensors, device, lambda name: dtype or torch.float32)
@@ -190,12 +192,12 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _guessing(source: Source) -> Iterator[None]:
+def _guessing(source: Source, wanted: str = "") -> Iterator[None]:
     """Turns what goes wrong with a known other kind of model into what kind that is."""
     try:
         yield
     except CheckpointError as error:
-        kind = foreign(source.names)
+        kind = foreign(source.names, wanted)
         raise CheckpointError(kind) if kind else error from error
 
 

@@ -40,12 +40,13 @@ def read_file(path: Path) -> Contents:
         raise CheckpointError(f"{path}: no such file, expected a checkpoint")
     with path.open("rb") as file:
         start = file.read(64)
-    if start[:2] == b"PK":
-        return _read_pickle(path, mapped=True)
-    if start[:1] == b"\x80":
-        return _read_pickle(path, mapped=False)
-    if start.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path}: a Git LFS pointer, expected the file that it stands for: run git lfs pull")
+    if start[8:9] != b"{":  # which comes after a safetensors file's length, whose bytes may be anything
+        if start[:2] == b"PK":
+            return _read_pickle(path, mapped=True)
+        if start[:1] == b"\x80":
+            return _read_pickle(path, mapped=False)
+        if start.startswith(b"version https://git-lfs"):
+            raise CheckpointError(f"{path}: a Git LFS pointer, expected the file that it stands for: run git lfs pull")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return Contents({name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {})  # noqa: SIM118
@@ -60,7 +61,6 @@ INERT = (
     "numpy._core.multiarray.scalar",
     "numpy.dtype",
     "numpy.dtypes.Float64DType",
-    "_codecs.encode",
 )
 
 
@@ -89,16 +89,18 @@ def _inert_names() -> Iterator[None]:
 
 def _read_pickle(path: Path, mapped: bool) -> Contents:
     try:
-        with _inert_names():
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with _inert_names(), path.open("rb") as file:
+            # torch maps only what it opens itself, and takes the ending .safetensors at its word.
+            mapped = mapped and path.suffix != ".safetensors"
+            content = torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it wants {wanted[1]!r}" if wanted else _plain(error)
+        wanted, said = (re.search(p, str(error)) for p in (r"GLOBAL ([\w.]+)", r"Unpickler error: (.*)"))
+        reason = f"it wants {wanted[1]!r}" if wanted else said[1] if said else _plain(error)
         raise CheckpointError(
             f"{path}: a pickle that can't be read as weights alone ({reason}), and anything else in a pickle may run "
             "code: expected tensors only; where you trust the file, save it as safetensors"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # a damaged pickle stops the unpickler in any way it likes
         raise CheckpointError(f"{path}: expected a whole torch file, {_plain(error)}") from error
     while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]

@@ -18,7 +18,9 @@ from .text import TextConfig
 from .unet import UNetConfig
 
 __all__ = [
+    "ALONE",
     "AUTOENCODER",
+    "A_CONTROLNET",
     "CONTROL",
     "METADATA",
     "TEXT",
@@ -60,6 +62,7 @@ class Mark(NamedTuple):
     instead: str = "run with --comfyui"
 
 
+A_CONTROLNET, ALONE = "a ControlNet", "an autoencoder alone"
 # The first that fits counts. Tensor names are those of the models' own publications.
 MARKS = (
     Mark(r"lora_|.*\.(lora_|lokr_|hada_)", "a LoRA"),
@@ -80,8 +83,8 @@ MARKS = (
     Mark(r"(.*\.)?(clip_txt_mapper|effnet_mapper)\.", "a Stable Cascade model"),
     Mark(r"(model\.diffusion_model\.)?label_emb\.", "an SDXL or unCLIP model"),
     Mark(r"adapter\.(body|unet)\.", "a T2I adapter"),
-    Mark(r"(control_model\.)?input_hint_block\.|controlnet_cond_embedding\.", "a ControlNet", "use ControlNetLoader"),
-    Mark(r"(encoder|decoder)\.conv_in\.", "an autoencoder alone", "use VAELoader"),
+    Mark(r"(control_model\.)?input_hint_block\.|controlnet_cond_embedding\.", A_CONTROLNET, "use ControlNetLoader"),
+    Mark(r"(encoder|decoder)\.conv_in\.", ALONE, "use VAELoader"),
     Mark(r"(text_model\.)?(embeddings|encoder\.layers|final_layer_norm)\.", "a text encoder alone", "it has no UNet"),
     Mark(r"(input|down)_blocks\.", "a UNet alone", "it has neither text encoder nor autoencoder"),
 )
@@ -89,10 +92,10 @@ MARKS = (
 OTHER_INPUTS = {5: "a depth", 7: "an upscaling", 8: "an instruct-pix2pix"}
 
 
-def foreign(names: Iterable[str]) -> str | None:
-    """What a file with such tensors looks like, if it is of a known kind; for the error."""
+def foreign(names: Iterable[str], wanted: str) -> str | None:
+    """What a file with such tensors looks like, if it is of a known kind and not the wanted one; for the error."""
     names = list(names)
-    for mark in MARKS:
+    for mark in (mark for mark in MARKS if mark.kind != wanted):
         for name in names:
             if re.match(mark.pattern, name):
                 return f"this looks like {mark.kind} (it has {name!r}): {mark.instead}"

@@ -137,12 +137,10 @@ class LatentDiffusion(nn.Module):
         skip = self.config.text.skip if skip is None else skip
         return encode(self.cond_stage_model.transformer, prompts, self.tokenizer, skip)
 
-    @torch.no_grad()
     def encode_picture(self, x: Tensor) -> Tensor:
         """Pictures (b, 3, h, w) in [-1, 1] to unscaled latents: the mean, without noise."""
-        return self.first_stage_model.encode(x.to(self.device, self.dtype)).to(x.dtype)
+        return self.first_stage_model.latent(x)
 
-    @torch.no_grad()
     def decode_latent(self, z: Tensor) -> Tensor:
         """Unscaled latents to pictures (b, 3, h, w), clamped to [-1, 1]."""
-        return self.first_stage_model.decode(z.to(self.device, self.dtype)).to(z.dtype).clamp(-1, 1)
+        return self.first_stage_model.picture(z)
