@@ -89,6 +89,44 @@ def test_proxy_widgets_set_the_values_inside():
     assert (sent["number"], sent["text"], sent["real"]) == (12, "outside", 0.5)
 
 
+@pytest.mark.parametrize(
+    "proxy", [["6", "strength"], ["6", "2: strength"], ["6", "strength", "2"], ["6", "strength", "nobody"]]
+)
+def test_an_outer_host_shows_what_an_inner_one_shows(proxy):
+    # As front end 1.58.1 read such files of earlier ones: the outermost value counts.
+    shows = {"properties": {"proxyWidgets": [["2", "strength"], ["3", "strength"]]}, "widgets_values": [0.125, 0.25]}
+    workflow = hosted(inner=[node(2, "ReadingOptional"), node(3, "ReadingOptional", values=[0.5])])
+    (inner,) = workflow["definitions"]["subgraphs"]
+    outer = {"id": "outer", "nodes": [{"id": 6, "type": "sub", **shows}]}
+    workflow["definitions"]["subgraphs"] = [outer, inner]
+    workflow["nodes"] = [
+        {"id": 5, "type": "outer", "properties": {"proxyWidgets": [proxy]}, "widgets_values": [0.9375]}
+    ]
+    sent = inputs(workflow)
+    assert (sent["5:6:2"]["strength"], sent["5:6:3"]["strength"]) == (0.9375, 0.25)
+    workflow["nodes"][0]["widgets_values"] = []
+    sent = inputs(workflow)
+    assert (sent["5:6:2"]["strength"], sent["5:6:3"]["strength"]) == (0.125, 0.25)
+
+
+def test_the_source_tells_two_shown_widgets_of_one_name_apart():
+    shows = {"properties": {"proxyWidgets": [["2", "strength"], ["3", "strength"]]}}
+    workflow = hosted(inner=[node(2, "ReadingOptional"), node(3, "ReadingOptional")])
+    workflow["definitions"]["subgraphs"].append({"id": "outer", "nodes": [{"id": 6, "type": "sub", **shows}]})
+    proxies = [["6", "strength", "3"], ["6", "strength", "2"]]
+    workflow["nodes"] = [
+        {"id": 5, "type": "outer", "properties": {"proxyWidgets": proxies}, "widgets_values": [0.25, 0.75]}
+    ]
+    sent = inputs(workflow)
+    assert (sent["5:6:2"]["strength"], sent["5:6:3"]["strength"]) == (0.75, 0.25)
+
+
+def test_the_proxy_of_a_host_that_shows_itself_ends():
+    shows = {"properties": {"proxyWidgets": [["-1", "strength"], ["9", "strength"], [["6"], {}], "odd", []]}}
+    workflow = hosted({**shows, "widgets_values": [1, 2, 3]}, inner=[node(2, "ReadingOptional", values=[0.5])])
+    assert inputs(workflow)["5:2"]["strength"] == 0.5
+
+
 def test_a_primitive_inside_a_subgraph():
     workflow = hosted(
         inner=[
@@ -168,6 +206,57 @@ def test_a_group_in_a_group():
     workflow["nodes"] = [{"id": 7, "type": "workflow>outer", "widgets_values": [44]}]
     assert inputs(workflow)["7:0:0"] == {"number": 44}
     assert inputs(workflow)["7:0:1"]["image"] == ["7:0:0", 3]
+
+
+def named(node_id, kind, name, link_id=None):
+    return node(node_id, kind, *([slot("*", "*", link_id)] if kind.endswith("SetNode") else []), values=[name])
+
+
+def test_values_set_and_got_by_name():
+    workflow = {
+        "nodes": [
+            node(6, "ReadingOptional", slot("image", "IMAGE", 3), slot("mask", "MASK", 4)),
+            named(5, "GetNode", "other"),
+            named(4, "GetNode", "picture"),
+            named(3, "SetNode", "other", 2),
+            named(2, "SetNode", "picture", 1) | {"mode": BYPASSED},
+            source(1),
+        ],
+        "links": [[1, 1, 3, 2, 0, "IMAGE"], [2, 1, 4, 3, 0, "MASK"], [3, 4, 0, 6, 0, "IMAGE"], [4, 5, 0, 6, 1, "MASK"]],
+    }
+    sent = inputs(workflow)
+    assert sent.keys() == {"1", "6"} and (sent["6"]["image"], sent["6"]["mask"]) == (["1", 3], ["1", 4])
+    workflow["nodes"][2]["mode"] = BYPASSED
+    assert "image" not in inputs(workflow)["6"]
+    workflow["nodes"][1]["widgets_values"] = ["nobody"]
+    with pytest.raises(WorkflowError, match=r"node 6 .*: 'mask' leads to a SetNode of the name 'nobody', which isn't"):
+        convert_workflow(workflow, OBJECT_INFO)
+
+
+def test_a_name_is_looked_up_on_its_own_level_first():
+    inner = [named(1, "GetNode", "a"), named(2, "GetNode", "b"), named(3, "SetNode", "b", 9), source(4, number=2)]
+    inner.append(node(5, "ReadingOptional", slot("image", "IMAGE", 7), slot("image2", "IMAGE", 8)))
+    workflow = hosted(
+        inner=inner,
+        links=[link(7, 1, 0, 5, 0), link(8, 2, 0, 5, 1), link(9, 4, 3, 3, 0)],
+        nodes=[source(1), named(2, "SetNode", "a", 1), named(3, "SetNode", "b", 1)],
+        outer_links=[[1, 1, 3, 2, 0, "IMAGE"]],
+    )
+    sent = inputs(workflow)["5:5"]
+    assert (sent["image"], sent["image2"]) == (["1", 3], ["5:4", 3])
+
+
+def test_a_value_set_by_its_own_name_goes_in_a_circle():
+    nodes = [named(1, "SetNode", "a", 1), named(2, "GetNode", "a"), node(3, "ReadingSave", slot("images", "IMAGE", 2))]
+    with pytest.raises(WorkflowError, match="circle"):
+        convert_workflow({"nodes": nodes, "links": [[1, 2, 0, 1, 0, "*"], [2, 2, 0, 3, 0, "*"]]}, OBJECT_INFO)
+
+
+def test_packs_own_reroutes_and_labels():
+    reroute = node(2, "Reroute (rgthree)", slot("", "*", 1), outputs=["IMAGE"])
+    nodes = [source(1), reroute, node(3, "ReadingSave", slot("images", "IMAGE", 2)), node(4, "Label (rgthree)")]
+    sent = inputs({"nodes": nodes, "links": [[1, 1, 3, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]]})
+    assert sent.keys() == {"1", "3"} and sent["3"]["images"] == ["1", 3]
 
 
 def test_unknown_types_are_named_with_title_and_pack():

@@ -15,7 +15,12 @@ from .graph import Graph, Workflow, parse_workflow, short
 from .groups import PREFIXES, unfold_group
 from .held import held_values
 from .limits import MAX_SLOTS
+from .named import join_by_name
 from .resolve import Resolver
+
+MUTES_MORE = (1, 41)
+"""The editor's version since which a muted Reroute passes nothing on, and a widget that is fed by what doesn't run
+sends the value it holds itself."""
 
 
 def convert_workflow(
@@ -34,13 +39,14 @@ def convert_workflow(
     parsed = parse_workflow(workflow)
     definitions = _definitions(parsed, object_info)
     _unfold_groups(parsed, definitions)
-    flat = flatten(parsed, definitions)
+    flat = join_by_name(flatten(parsed, definitions))
     running = {node.id: node for node in flat.values() if not node.virtual and not node.stopped}
     _refuse_unknown(node for node in running.values() if node.definition is None)
     held = held_values(flat)
-    resolver = Resolver(flat, held.slots)
+    mutes_more = parsed.editor >= MUTES_MORE
+    resolver = Resolver(flat, held.slots, mutes_more)
     filler = Filler(flat, resolver, held.widgets, now or datetime.now(), rng or random.Random(0))
-    return {node.id: _entry(node, filler, running) for node in running.values()}
+    return {node.id: _entry(node, filler, running, keeps_values=mutes_more) for node in running.values()}
 
 
 def _definitions(workflow: Workflow, object_info: Mapping[str, Any]) -> dict[str, Definition]:
@@ -84,7 +90,7 @@ def _refuse_unknown(nodes: Iterable[FlatNode]) -> None:
         raise WorkflowError("; ".join(unknown[:5]) + more)
 
 
-def _entry(node: FlatNode, filler: Filler, running: Mapping[str, FlatNode]) -> dict[str, Any]:
+def _entry(node: FlatNode, filler: Filler, running: Mapping[str, FlatNode], keeps_values: bool) -> dict[str, Any]:
     assert node.definition is not None
     found = filler.found(node)
     inputs = {name: _wrapped(value) for name, value in filler.sent(node, found).items()}
@@ -92,7 +98,8 @@ def _entry(node: FlatNode, filler: Filler, running: Mapping[str, FlatNode]) -> d
         if isinstance(source, Source) and source.id in running:
             inputs[name] = [source.id, source.slot]
         elif isinstance(source, Source):
-            inputs.pop(name, None)
+            if not keeps_values:
+                inputs.pop(name, None)
         else:  # also for an input that is no widget: then the widget is on a host
             inputs.setdefault(name, _wrapped(source.value))
     title = node.node.title or node.definition.title

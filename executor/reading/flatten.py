@@ -9,9 +9,7 @@ from ..errors import WorkflowError
 from .definition import Definition
 from .graph import BYPASS, NEVER, SUBGRAPH_INPUT, Graph, Node, Slot, Workflow
 from .limits import MAX_DEPTH, MAX_NODES, MAX_SLOTS
-
-VIRTUAL_TYPES = frozenset({"Reroute", "PrimitiveNode", "Note", "MarkdownNote"})
-"""Nodes that live in the browser alone: they are never run, and links pass through them slot by slot."""
+from .virtual import VIRTUAL_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class FlatNode:
     @property
     def virtual(self) -> bool:
         """Never run itself: a host stands for what it holds, a Reroute for what it passes on."""
-        return self.subgraph is not None or self.node.type in VIRTUAL_TYPES
+        return self.subgraph is not None or (self.definition is None and self.node.type in VIRTUAL_TYPES)
 
     def __str__(self) -> str:
         return f"node {self.id} ({self.node.type[:60]})"
@@ -143,8 +141,13 @@ def _place(node: Node, level: _Level, subgraph: Graph | None, definition: Defini
 
 
 def merge_slots(declared: Sequence[Slot], saved: Sequence[Slot]) -> tuple[Slot, ...]:
-    """The declared inputs, each with the link that the file's input of the same name has; then the file's others."""
-    by_name = {slot.name: slot for slot in saved}
+    """The declared inputs, each with the link that the file's input of the same name has; then the file's others.
+
+    Where several have one name, the first declared is the first saved.
+    """
+    by_name: dict[str, list[Slot]] = {}
+    for slot in reversed(saved):
+        by_name.setdefault(slot.name, []).append(slot)
     names = {slot.name for slot in declared}
-    known = [replace(s, link=by_name[s.name].link) if s.name in by_name else s for s in declared]
+    known = [replace(s, link=by_name[s.name].pop().link) if by_name.get(s.name) else s for s in declared]
     return (*known, *(slot for slot in saved if slot.name not in names))

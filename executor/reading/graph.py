@@ -5,6 +5,7 @@ Only what decides the prompt is kept; positions, colours, groups, native reroute
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,11 +76,15 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A whole file: the graph at the top, and the subgraphs and old group nodes it may use, by node type."""
+    """A whole file: the graph at the top, and the subgraphs and old group nodes it may use, by node type.
+
+    `editor` is the version of the browser's editor that saved it, as far as the file says.
+    """
 
     graph: Graph
     subgraphs: dict[str, Graph] = field(default_factory=dict)
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    editor: tuple[int, ...] = ()
 
 
 def parse_workflow(data: dict[str, Any]) -> Workflow:
@@ -93,8 +98,20 @@ def parse_workflow(data: dict[str, Any]) -> Workflow:
             name = _text(definition.get("id"), "id of a subgraph definition")
             subgraphs[name] = _graph(definition, f" of subgraph {definition.get('name', name)!r}")
             pending.append(definition)
-    groups = _dict(_dict(data.get("extra"), "extra").get("groupNodes"), "extra.groupNodes")
-    return Workflow(_graph(data, ""), subgraphs, {k: _dict(v, f"group node {k!r}") for k, v in groups.items()})
+    extra = _dict(data.get("extra"), "extra")
+    groups = _dict(extra.get("groupNodes"), "extra.groupNodes")
+    return Workflow(
+        graph=_graph(data, ""),
+        subgraphs=subgraphs,
+        groups={k: _dict(v, f"group node {k!r}") for k, v in groups.items()},
+        editor=_version(extra.get("frontendVersion")),
+    )
+
+
+def _version(text: Any) -> tuple[int, ...]:
+    """`1.58.1` as numbers; nothing where it is no version."""
+    found = re.match(r"(\d{1,9})\.(\d{1,9})", text) if isinstance(text, str) else None
+    return tuple(int(part) for part in found.groups()) if found else ()
 
 
 def _graph(data: dict[str, Any], where: str) -> Graph:

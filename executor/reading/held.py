@@ -41,36 +41,49 @@ def held_values(flat: Mapping[str, FlatNode]) -> HeldValues:
                 if slot.widget in shows:
                     held.slots[node.id, i] = Held(shows[slot.widget])
         elif node.subgraph is not None and isinstance(values, list):
-            shown = [slot.name for i, slot in enumerate(node.inputs) if (node.id, i) in promoted]
-            for (inner, name), value in zip(_shown(node, shown), values, strict=False):
-                _hold(held, node if inner == "-1" else flat.get(f"{node.id}:{inner}"), name, value)
+            slots = [i for i in range(len(node.inputs)) if (node.id, i) in promoted]
+            for (inner, shown), value in zip(_shown(node, slots, flat), values, strict=False):
+                if isinstance(shown, int):
+                    held.slots.setdefault((inner, shown), Held(value))
+                else:
+                    held.widgets.setdefault(inner, {}).setdefault(shown, value)
         elif node.node.type == "PrimitiveNode" and isinstance(values, list) and values:
             held.slots[node.id, 0] = Held(values[0])
     return held
 
 
-def _shown(node: FlatNode, promoted: list[str]) -> Iterator[tuple[str, str]]:
-    """What a host's values belong to, as (id inside, widget), where -1 is the host's own input of that name.
+def _shown(host: FlatNode, promoted: list[int], flat: Mapping[str, FlatNode]) -> Iterator[tuple[str, int | str]]:
+    """What a host's values belong to, as (id, slot) of a host or (id, widget) of a node inside.
 
     That is `proxyWidgets`, and before them the promoted inputs unless they are among them.
     """
-    entries = node.node.properties.get("proxyWidgets")
-    pairs = [entry for entry in entries if isinstance(entry, list)] if isinstance(entries, list) else []
-    proxies = [(str(pair[0]), str(pair[1])) for pair in pairs if len(pair) >= 2]
-    if not any(inner == "-1" for inner, _ in proxies):
-        yield from (("-1", name) for name in promoted)
-    yield from proxies
+    proxies = list(_proxies(host))
+    if not any(inner == "-1" for inner, _, _ in proxies):
+        yield from ((host.id, slot) for slot in promoted)
+    for inner, name, source in proxies:
+        yield _shown_by(host.id if inner == "-1" else f"{host.id}:{inner}", name, source, flat)
 
 
-def _hold(held: HeldValues, node: FlatNode | None, name: str, value: Any) -> None:
-    if node is None:  # a preview, or a node that is gone
-        return
-    if node.subgraph is None:
-        held.widgets.setdefault(node.id, {}).setdefault(name, value)
-        return
-    slot = next((i for i, slot in enumerate(node.inputs) if slot.name == name), None)
-    if slot is not None:
-        held.slots.setdefault((node.id, slot), Held(value))
+def _proxies(host: FlatNode) -> Iterator[tuple[str, str, str]]:
+    """(id inside, widget, id further inside or "") of `proxyWidgets`, where -1 is the host's own input of that name."""
+    entries = host.node.properties.get("proxyWidgets")
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, list) and len(entry) >= 2:
+            yield str(entry[0]), str(entry[1]), str(entry[2]) if len(entry) > 2 else ""
+
+
+def _shown_by(node_id: str, name: str, source: str, flat: Mapping[str, FlatNode]) -> tuple[str, int | str]:
+    """The slot or widget that node `node_id` calls `name`: where it is a host, what that host shows so."""
+    while (node := flat.get(node_id)) is not None and node.subgraph is not None:
+        names = [slot.name for slot in node.inputs]
+        if name in names:
+            return node_id, names.index(name)
+        shown = [(inner, shown) for inner, shown, _ in _proxies(node) if name in (shown, f"{inner}: {shown}")]
+        if not shown:
+            break
+        inner, name = max(shown, key=lambda pair: pair[0] == source)  # the first, where none is the source
+        node_id = f"{node_id}:{inner}"
+    return node_id, name
 
 
 def _promoted(flat: Mapping[str, FlatNode]) -> set[tuple[str, int]]:

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 
 from ..errors import WorkflowError
 from .flatten import FlatNode, Missing, Source
-from .graph import BYPASS, Slot
+from .graph import BYPASS, NEVER, Slot
 from .held import Held
 from .limits import MAX_STEPS
 
 
 @dataclass(slots=True)
 class Resolver:
-    """Follows links in a flat graph; `held` gives the values that hosts and primitives hold, by (id, slot)."""
+    """Follows links in a flat graph; `held` gives the values that hosts and primitives hold, by (id, slot).
+
+    With `mutes_reroutes`, those that are muted pass nothing on.
+    """
 
     flat: Mapping[str, FlatNode]
     held: Mapping[tuple[str, int], Held]
+    mutes_reroutes: bool = False
     steps: int = 0
 
     def input(self, node: FlatNode, index: int) -> Source | Held | None:
@@ -45,6 +49,8 @@ class Resolver:
                 continue
             elif origin.virtual:
                 held = self.held.get((origin.id, source.slot), held)
+                if held is None and self.mutes_reroutes and origin.node.mode == NEVER:
+                    return None
             else:
                 return source
             if slot is None or not 0 <= slot < len(origin.inputs):

@@ -47,6 +47,22 @@ window.kit = {
     return host.widgets[host.widgets.length - 1]
   },
 
+  /** Shows a widget of a node inside on the host by the editor's own menu, if it isn't shown yet; the host's widget. */
+  async show(host, node, name) {
+    const outside = app.canvas.graph
+    app.canvas.openSubgraph(host.subgraph, host)
+    node.getWidgetOnPos = () => node.widgets.find((one) => one.name === name) // as if the pointer were on it
+    const options = []
+    options.push(...(node.getExtraMenuOptions(app.canvas, options) ?? []))
+    const item = options.find((option) => option?.content?.includes('Promote Widget'))
+    if (!item?.content.includes(name)) throw new Error(`the menu shows ${options.map((option) => option?.content)}`)
+    delete node.getWidgetOnPos
+    const isShown = item.content.startsWith('Un')
+    if (!isShown) await item.callback()
+    app.canvas.setGraph(outside)
+    return isShown ? host.widgets.find((one) => one.name === name) : host.widgets[host.widgets.length - 1]
+  },
+
   /** A second host of the same subgraph. */
   again(host) {
     const node = LiteGraph.createNode(host.subgraph.id)
@@ -65,6 +81,18 @@ window.kit = {
     app.canvas.select(node)
     await app.extensionManager.command.execute(`Comfy.Canvas.ToggleSelectedNodes.${how}`)
   },
+
+  /** The graph as schema 1.0, by the name of the front end that made it. */
+  asSchema1() {
+    const saved = this.copy(app.graph.asSerialisable())
+    saved.extra = { ...saved.extra, frontendVersion: this.version }
+    return saved
+  },
+
+  version: window.__COMFYUI_FRONTEND_VERSION__,
+
+  /** Whether this front end's menu shows widgets of subgraphs on their hosts, as inputs of theirs. */
+  promotes: Number(window.__COMFYUI_FRONTEND_VERSION__?.split('.')[1]) >= 50,
 
   copy: (value) => JSON.parse(JSON.stringify(value)),
 
@@ -87,7 +115,8 @@ window.kit = {
       await this.open(given)
       const saved = await this.export()
       await this.open(saved.workflow)
-      return { given: this.copy(given), saved: saved.workflow, built: saved.prompt, prompt: (await this.export()).prompt }
+      const { promotes } = this
+      return { promotes, given: this.copy(given), saved: saved.workflow, built: saved.prompt, prompt: (await this.export()).prompt }
     }
     const saved = await this.export()
     await this.open(saved.workflow)

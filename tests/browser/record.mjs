@@ -13,7 +13,7 @@ try {
   await page.goto(url, { waitUntil: 'domcontentloaded' })
   const ready = () => window.app?.vueAppReady && window.app.graph && window.LiteGraph?.registered_node_types.KSampler
   await page.waitForFunction(ready)
-  for (const name of ['kit.js', 'workflows.js']) {
+  for (const name of ['kit.js', 'workflows.js', 'promoted.js']) {
     await page.addScriptTag({ content: readFileSync(new URL(name, import.meta.url), 'utf8'), type: name === 'kit.js' ? '' : 'module' })
   }
   await page.waitForFunction(() => window.WORKFLOWS)

@@ -421,12 +421,12 @@ window.WORKFLOWS = {
     primitive(21, [[widgets, 'number']])
     const made = link(add('ReadingSource'), 3, add('ReadingSave'), 'images')
     app.graph.createReroute([100, 100], made)
-    return kit.copy(app.graph.asSerialisable())
+    return kit.asSchema1()
   },
   schema_1_flat() {
     const { source } = chain('ReadingOptional', BYPASSED)
     link(source, 0, add('ReadingSeeds'), 'seed')
-    return kit.copy(app.graph.asSerialisable())
+    return kit.asSchema1()
   },
 
   group_node() { return grouped() },

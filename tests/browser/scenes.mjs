@@ -1,0 +1,210 @@
+/* What the tests of the editor do in its page, each as one function of the page. */
+
+/** Keeps what ComfyUI tells the page while prompts run, in `told`; `nodeOf` and `curveOf` find a node and its picture. */
+export const listen = (page) =>
+  page.evaluate(() => {
+    window.told = []
+    window.nodeOf = (type) => app.graph.nodes.find((node) => node.type === type)
+    window.curveOf = (type) => nodeOf(type).widgets.find((widget) => widget.name === 'picture').element
+    const { api } = app
+    for (const kind of ['progress', 'executing', 'execution_error', 'execution_interrupted', 'execution_success', 'b_preview']) {
+      api.addEventListener(kind, ({ detail }) => told.push({ kind, value: detail?.value, size: detail?.size, words: detail?.exception_message }))
+    }
+  })
+
+/** Whether nodes are elements of the page (true) or drawn on its canvas; false where this editor has no such choice. */
+export async function drawNodes(page, asElements) {
+  const known = await page.evaluate(async (on) => {
+    const { settingsLookup } = app.ui.settings
+    const known = 'Comfy.VueNodes.Enabled' in settingsLookup
+    if (known || !on) await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)
+    return known
+  }, asElements)
+  await page.waitForTimeout(500)
+  return known
+}
+
+/** Opens a workflow as a file is opened; `view` is the place shown at the window's corner, at scale 1. */
+export async function open(page, { workflow, view }) {
+  await page.keyboard.press('Escape')
+  await page.evaluate((w) => app.loadGraphData(JSON.parse(JSON.stringify(w)), true, true, null), workflow)
+  await page.waitForTimeout(700)
+  if (view) await look(page, view)
+}
+
+async function look(page, [x, y]) {
+  await page.evaluate(([x, y]) => {
+    Object.assign(app.canvas.ds, { scale: 1, offset: [200 - x, 250 - y] })
+    app.canvas.setDirty(true, true)
+  }, [x, y])
+  await page.waitForTimeout(700)
+}
+
+/** Every node of the pack, added to an empty graph: its name, its title, and the box it needs and has. */
+export const addEveryNode = (page) =>
+  page.evaluate(async () => {
+    await app.loadGraphData({ nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4, last_node_id: 0, last_link_id: 0 })
+    const names = Object.keys(LiteGraph.registered_node_types).filter((name) => name.startsWith('DDIM'))
+    return names.map((name) => {
+      const node = LiteGraph.createNode(name)
+      app.graph.add(node)
+      const { title, size, widgets = [], inputs, outputs } = node
+      return { name, title, size: [...size], needs: [...node.computeSize()], widgets: widgets.length, slots: inputs.length + outputs.length }
+    })
+  })
+
+/** What is wrong with the graph that is open: nodes without a class, lost wires, nodes over others or too small. */
+export const inspect = (page) =>
+  page.evaluate(() => {
+    const { nodes } = app.graph
+    const name = (node) => `${node.id} ${node.type}`
+    const box = ({ pos, size }) => [pos[0], pos[1] - LiteGraph.NODE_TITLE_HEIGHT, pos[0] + size[0], pos[1] + size[1]]
+    const meet = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
+    const pairs = nodes.flatMap((a, i) => nodes.slice(i + 1).map((b) => [a, b]))
+    const needed = (node, name) => node.constructor.nodeData?.input?.required?.[name] && !node.widgets?.some((w) => w.name === name)
+    return {
+      nodes: nodes.length,
+      wires: nodes.flatMap((node) => node.inputs ?? []).filter((input) => input.link != null).length,
+      missing: nodes.filter((node) => !LiteGraph.registered_node_types[node.type] || node.has_errors).map(name),
+      open: nodes.flatMap((node) => (node.inputs ?? []).filter((input) => input.link == null && needed(node, input.name)).map((input) => `${name(node)} ${input.name}`)),
+      over: pairs.filter(([a, b]) => meet(box(a), box(b))).map(([a, b]) => `${name(a)} over ${name(b)}`),
+      small: nodes.filter((node) => node.computeSize().some((size, i) => size > node.size[i] + 1)).map(name),
+      dialogs: [...document.querySelectorAll('[role=dialog]')].map((dialog) => dialog.textContent.slice(0, 200)),
+    }
+  })
+
+/** Queues what is open, as the button Run does: what was sent, and the server's answer. */
+export async function run(page) {
+  const sent = page.waitForResponse((response) => response.url().endsWith('/prompt') && response.request().method() === 'POST')
+  await page.evaluate(() => {
+    told.length = 0
+    return app.extensionManager.command.execute('Comfy.QueuePrompt')
+  })
+  const response = await sent
+  return { prompt: response.request().postDataJSON().prompt, answer: await response.json() }
+}
+
+/** Waits until `kind` has been told `count` times. */
+export const until = (page, { kind, count = 1 }) =>
+  page.waitForFunction(([kind, count]) => told.filter((t) => t.kind === kind).length >= count, [kind, count], { timeout: 240_000 })
+    .then(() => null)
+
+/** What the page has been told since it last queued. */
+export const told = (page) => page.evaluate(() => window.told)
+
+/** The progress and the picture that a node shows at this moment. */
+export const shownOn = (page, type) =>
+  page.evaluate((type) => {
+    const node = nodeOf(type)
+    const inPage = document.querySelector(`[data-node-id="${node.id}"] img`)
+    return { progress: node.progress ?? null, picture: Boolean(node.imgs?.length || node.widgets?.some((w) => w.name === '$$canvas-image-preview') || inPage) }
+  }, type)
+
+/** Stops the run by the editor's own command: how many steps were told of before the answer, and in the end. */
+export async function interrupt(page) {
+  const steps = () => page.evaluate(() => told.filter((t) => t.kind === 'progress').length)
+  const answered = page.waitForResponse((response) => response.url().endsWith('/interrupt'))
+  await page.evaluate(() => app.extensionManager.command.execute('Comfy.Interrupt'))
+  await answered
+  const before = await steps()
+  await until(page, { kind: 'execution_interrupted' })
+  return { before, after: await steps() }
+}
+
+/** What the page says about an error: its dialogs and notes, and which nodes it marks. */
+export async function complaints(page) {
+  await page.waitForTimeout(800)
+  const said = await page.evaluate(() => ({
+    words: [...document.querySelectorAll('[role=dialog], .p-dialog, .p-toast')].map((part) => part.textContent).join('\n'),
+    marked: app.graph.nodes.filter((node) => node.has_errors || app.lastNodeErrors?.[node.id] || app.lastExecutionError?.node_id == node.id).map((node) => node.type),
+  }))
+  for (let i = 0; i < 2; i++) await page.keyboard.press('Escape')
+  return said
+}
+
+// ---- the curve
+
+const part = async (page, selector) =>
+  (await page.evaluateHandle((selector) => curveOf('DDIMCurve').querySelector(selector), selector)).asElement()
+
+/** The curve as the page has it: its text, its points and lines on the screen, and what it says. */
+export const curve = (page, type = 'DDIMCurve') =>
+  page.evaluate((type) => {
+    const element = curveOf(type)
+    const middle = (shape) => shape.getBoundingClientRect()
+    const [plot, node] = [element.querySelector('svg'), nodeOf(type)]
+    return {
+      text: node.widgets.find((widget) => widget.name === 'curve')?.value ?? null,
+      points: [...plot.querySelectorAll('.point')].map(middle).map((box) => [box.x + box.width / 2, box.y + box.height / 2]),
+      drawn: plot.querySelector('.line')?.getAttribute('d') ?? null,
+      said: plot.getAttribute('aria-label'),
+      notice: element.querySelector('.ddim-curve-notice').textContent,
+      foot: plot.querySelector('.foot').textContent,
+      box: plot.getBoundingClientRect().toJSON(),
+      inside: [plot.getBoundingClientRect(), element.parentElement.getBoundingClientRect()].map((box) => box.toJSON()),
+    }
+  }, type)
+
+/** Drags from one place on the screen to another. */
+export async function drag(page, { from, to, button = 'left' }) {
+  await page.mouse.move(...from)
+  await page.mouse.down({ button })
+  for (const share of [0.3, 0.7, 1]) await page.mouse.move(...from.map((at, i) => at + (to[i] - at) * share))
+  await page.mouse.up({ button })
+  await page.waitForTimeout(100)
+}
+
+export const click = (page, { at, button = 'left', times = 1 }) => page.mouse.click(...at, { button, clickCount: times })
+
+/** Presses keys, one after the other. */
+export async function press(page, keys) {
+  for (const key of keys) await page.keyboard.press(key)
+  await page.waitForTimeout(keys.some((key) => key.startsWith('Control')) ? 1500 : 100)
+}
+
+export const preset = async (page, name) => (await part(page, `button[title="Draw: ${name}"]`)).click()
+
+/** Types a number in at the end of the axis. */
+export async function axis(page, { end, value }) {
+  const input = await part(page, `.ddim-curve-${end}`)
+  await input.fill(value)
+  await input.press('Enter')
+}
+
+/** Sets a widget as typing in it does. */
+export async function set(page, { type, widget, value }) {
+  await page.evaluate(([type, name, value]) => {
+    const widget = nodeOf(type).widgets.find((widget) => widget.name === name)
+    widget.value = value
+    widget.callback?.(value)
+    app.canvas.setDirty(true, true)
+  }, [type, widget, value])
+  await page.waitForTimeout(600)
+}
+
+/** What a file of this page would hold, and what would be queued. */
+export const save = (page) => page.evaluate(async () => JSON.parse(JSON.stringify(await app.graphToPrompt())))
+
+export const selected = (page) => page.evaluate(() => app.graph.nodes.length)
+
+// ---- templates
+
+/** The workflows that the template browser lists under a pack's name, and how wide their thumbnails are. */
+export async function templates(page, pack) {
+  await page.evaluate(() => app.extensionManager.command.execute('Comfy.BrowseTemplates'))
+  await page.getByText(pack, { exact: true }).first().click()
+  const names = await page.waitForFunction((pack) => {
+    const images = [...document.querySelectorAll(`img[src*="/workflow_templates/${pack}/"]`)]
+    const seen = images.filter((image) => image.complete && image.naturalWidth)
+    return seen.length > 3 && seen.length === images.length ? seen.map((image) => [decodeURIComponent(image.src).split('/').pop(), image.naturalWidth]) : null
+  }, pack)
+  return names.jsonValue()
+}
+
+/** Opens a workflow by a click on its thumbnail. */
+export async function openTemplate(page, { pack, name }) {
+  await page.locator(`img[src*="/workflow_templates/${pack}/${name}."]`).first().click()
+  await page.waitForTimeout(2500)
+}
+
+export const shot = (page, path) => page.screenshot({ path }).then(() => null)
