@@ -1,23 +1,25 @@
 """The host without ComfyUI: this package's own models behind the calls that ComfyUI's MODEL, CLIP and VAE answer to."""
 
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 import torch
-from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..executor import context
-from ..networks import LatentDiffusion, load_checkpoint, load_controlnet
+from ..networks import LatentDiffusion, load_autoencoder, load_checkpoint, load_controlnet
 from ..sampler import FixedPoint, Guide, Predictor, Schedule, X0Filter, quantizer
 from .light_clip import Clip
 from .light_control import ControlModel
 from .light_guide import make_guide
 from .light_ksampler import KSampling, SamplerNoise
+from .light_models import ModelFolders
 from .light_prompts import Frame, read_prompts
 from .light_resize import cycled
 from .light_schedulers import Levels
+from .light_vae import Vae
 from .plan import Plan, Table, fit_batch, latent_mask
 from .run import Inverted, follow, invert, run
 
@@ -25,7 +27,7 @@ __all__ = ["Clip", "LightHost", "Model", "Vae"]
 
 SHIPPED = Path(__file__).parents[1] / "demo" / "ddim-scenes.safetensors"
 SHIPPED_CONTROL = SHIPPED.with_stem("ddim-scenes-outline")
-ENDINGS = (".safetensors",)
+SHIPPED_MODELS = {"checkpoints": SHIPPED, "controlnet": SHIPPED_CONTROL}
 
 
 class Model:
@@ -33,30 +35,6 @@ class Model:
 
     def __init__(self, diffusion: LatentDiffusion) -> None:
         self.diffusion = diffusion
-
-
-class Vae:
-    """VAE: IMAGE (b, h, w, 3) in [0, 1] to unscaled latents (b, 4, h/8, w/8) and back."""
-
-    def __init__(self, diffusion: LatentDiffusion) -> None:
-        self.diffusion = diffusion
-        self.factor = diffusion.config.autoencoder.factor
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Latents of a picture; edges past a multiple of 8 pixels are cut, evenly on both sides."""
-        height, width = pixels.shape[1] // self.factor * self.factor, pixels.shape[2] // self.factor * self.factor
-        if not height or not width:
-            raise ValueError(
-                f"picture of {pixels.shape[2]} x {pixels.shape[1]} pixels, expected at least {self.factor} each way"
-            )
-        top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
-        pixels = pixels[:, top : top + height, left : left + width, :3]
-        return self.diffusion.encode_picture(rearrange(pixels, "b h w c -> b c h w") * 2 - 1).cpu()
-
-    def decode(self, samples: Tensor) -> Tensor:
-        """The picture of latents."""
-        x = self.diffusion.decode_latent(samples)
-        return rearrange((x + 1) / 2, "b c h w -> b h w c").cpu()
 
 
 class Sampling:
@@ -119,28 +97,53 @@ class LightHost:
 
     def checkpoints(self) -> list[str]:
         """Names that a loader offers: the shipped model first, then what lies in the models folder."""
-        return [SHIPPED.name, *_listed("checkpoints")]
+        return self._names("checkpoints")
 
     def controlnets(self) -> list[str]:
         """Names that a ControlNet loader offers: the shipped one first, then what lies in the models folder."""
-        return [SHIPPED_CONTROL.name, *_listed("controlnet")]
+        return self._names("controlnet")
 
-    def load_controlnet(self, name: str) -> ControlModel:
-        """Load one of `controlnets()`."""
-        path = context.current().models_dir / "controlnet" / name
-        network = load_controlnet(SHIPPED_CONTROL if name == SHIPPED_CONTROL.name else path, self.device())
-        return ControlModel(network, averaged=path.stem.removesuffix("_fp16").endswith("_shuffle"))
+    def vaes(self) -> list[str]:
+        """Names that a VAE loader offers."""
+        return self._names("vae")
+
+    def diffusers(self) -> list[str]:
+        """Names of diffusers folders."""
+        return self._names("diffusers")
 
     def embeddings(self) -> list[Path]:
         """Folders in which a prompt's embeddings lie."""
-        folder = context.current().models_dir / "embeddings"
-        return [folder] if folder.is_dir() else []
+        return [folder for folder in self._folders().folders("embeddings") if folder.is_dir()]
 
-    def load_checkpoint(self, name: str) -> tuple[Model, Clip, Vae]:
-        """Load one of `checkpoints()`; a file that hasn't changed is loaded once."""
-        path = SHIPPED if name == SHIPPED.name else context.current().models_dir / "checkpoints" / name
-        diffusion = _load(path, path.stat().st_mtime_ns if path.is_file() else 0, self.device())
-        return Model(diffusion), Clip(diffusion, self.embeddings), Vae(diffusion)
+    def find(self, kind: str, name: str) -> Path:
+        """The file of a kind ("checkpoints", "controlnet", "vae", "diffusers") by a workflow's name for it.
+
+        Raises ValueError, with the folders looked in and names like it, for one that isn't there.
+        """
+        shipped = SHIPPED_MODELS.get(kind)
+        return shipped if shipped is not None and name == shipped.name else self._folders().find(kind, name)
+
+    def load_checkpoint(self, name: str, kind: str = "checkpoints") -> tuple[Model, Clip, Vae]:
+        """Load one of `checkpoints()`, or of `diffusers()`; one that hasn't changed is loaded once."""
+        diffusion = _load(load_checkpoint, self.find(kind, name), self.device())
+        return Model(diffusion), Clip(diffusion, self.embeddings), Vae(diffusion.first_stage_model)
+
+    def load_controlnet(self, name: str) -> ControlModel:
+        """Load one of `controlnets()`."""
+        path = self.find("controlnet", name)
+        averaged = path.stem.removesuffix("_fp16").endswith("_shuffle")
+        return ControlModel(_load(load_controlnet, path, self.device()), averaged)
+
+    def load_vae(self, name: str) -> Vae:
+        """Load one of `vaes()`."""
+        return Vae(_load(load_autoencoder, self.find("vae", name), self.device()))
+
+    def _folders(self) -> ModelFolders:
+        return ModelFolders.of(context.current().models_dir)
+
+    def _names(self, kind: str) -> list[str]:
+        names, shipped = self._folders().names(kind), SHIPPED_MODELS.get(kind)
+        return names if shipped is None else [shipped.name, *(name for name in names if name != shipped.name)]
 
     def sample(self, model: Model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""
@@ -217,21 +220,14 @@ class LightHost:
         return context.current().temp_dir
 
 
-def _listed(kind: str) -> list[str]:
-    """Names of the model files of a kind in the models folder."""
-    folder = context.current().models_dir / kind
-    found = (path for path in folder.rglob("*") if path.suffix in ENDINGS) if folder.is_dir() else ()
-    return sorted(path.relative_to(folder).as_posix() for path in found)
-
-
 _lock = threading.Lock()
 
 
-@lru_cache(maxsize=2)
-def _load_once(path: Path, changed: int, device: str) -> LatentDiffusion:
-    return load_checkpoint(path, device)
+@lru_cache(maxsize=3)
+def _load_once(load: Callable[[Path, str], nn.Module], path: Path, changed: int, device: str) -> nn.Module:
+    return load(path, device)
 
 
-def _load(path: Path, changed: int, device: str) -> LatentDiffusion:
+def _load(load: Callable[[Path, str], nn.Module], path: Path, device: str) -> nn.Module:
     with _lock:
-        return _load_once(path, changed, device)
+        return _load_once(load, path, path.stat().st_mtime_ns, device)

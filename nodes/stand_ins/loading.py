@@ -1,10 +1,18 @@
-"""ComfyUI's nodes that load models."""
+"""ComfyUI's nodes that load models, and the one that encodes a prompt."""
 
 from ..conditioning import encode
 from ..host import host
 from ..inputs import choice, socket, text
 
-__all__ = ["CLIPTextEncode", "CheckpointLoaderSimple"]
+__all__ = ["CLIPTextEncode", "CheckpointLoaderSimple", "ControlNetLoader", "DiffusersLoader", "VAELoader"]
+
+
+def is_there(kind: str, name: str | None) -> bool | str:
+    """What VALIDATE_INPUTS says of a model's name; None is one that another node will give."""
+    try:
+        return name is None or bool(host.find(kind, name))
+    except ValueError as error:
+        return str(error)
 
 
 class CheckpointLoaderSimple:
@@ -20,9 +28,83 @@ class CheckpointLoaderSimple:
         """The checkpoints at hand."""
         return {"required": {"ckpt_name": choice(host.checkpoints(), "The name of the checkpoint (model) to load.")}}
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, ckpt_name: str | None = None) -> bool | str:
+        """Say where a checkpoint was looked for."""
+        return is_there("checkpoints", ckpt_name)
+
     def load_checkpoint(self, ckpt_name: str) -> tuple:
         """Return MODEL, CLIP and VAE."""
         return host.load_checkpoint(ckpt_name)
+
+
+class DiffusersLoader:
+    """Loads a diffusers folder."""
+
+    CATEGORY = "advanced/loaders/deprecated"
+    FUNCTION = "load_checkpoint"
+    RETURN_TYPES = ("MODEL", "CLIP", "VAE")
+    DESCRIPTION = "Loads a model that lies in a diffusers folder."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """The folders at hand."""
+        return {"required": {"model_path": choice(host.diffusers(), "The folder, which has a model_index.json.")}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, model_path: str | None = None) -> bool | str:
+        """Say where a folder was looked for."""
+        return is_there("diffusers", model_path)
+
+    def load_checkpoint(self, model_path: str) -> tuple:
+        """Return MODEL, CLIP and VAE."""
+        return host.load_checkpoint(model_path, "diffusers")
+
+
+class VAELoader:
+    """Loads an autoencoder."""
+
+    CATEGORY = "loaders"
+    FUNCTION = "load_vae"
+    RETURN_TYPES = ("VAE",)
+    DESCRIPTION = "Loads an autoencoder of its own, in place of the checkpoint's."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """The autoencoders at hand."""
+        return {"required": {"vae_name": choice(host.vaes(), "The name of the autoencoder to load.")}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, vae_name: str | None = None) -> bool | str:
+        """Say where an autoencoder was looked for."""
+        return is_there("vae", vae_name)
+
+    def load_vae(self, vae_name: str) -> tuple:
+        """Return VAE."""
+        return (host.load_vae(vae_name),)
+
+
+class ControlNetLoader:
+    """Loads a ControlNet."""
+
+    CATEGORY = "loaders"
+    FUNCTION = "load_controlnet"
+    RETURN_TYPES = ("CONTROL_NET",)
+    DESCRIPTION = "Loads a ControlNet, which must be one for the model's family."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        """The ControlNets at hand."""
+        return {"required": {"control_net_name": choice(host.controlnets(), "The name of the ControlNet to load.")}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, control_net_name: str | None = None) -> bool | str:
+        """Say where a ControlNet was looked for."""
+        return is_there("controlnet", control_net_name)
+
+    def load_controlnet(self, control_net_name: str) -> tuple:
+        """Return CONTROL_NET."""
+        return (host.load_controlnet(control_net_name),)
 
 
 class CLIPTextEncode:
