@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import torch
-
 from ..sampler import FixedPoint
 from .host import host
 from .inputs import choice, number, socket, whole
@@ -23,12 +21,14 @@ class DDIMInvert:
         "the picture. Use the same steps and schedule in the sampler, and eta 0."
     )
     FUNCTION = "invert"
-    RETURN_TYPES = ("LATENT", OPTIONS, "FLOAT")
-    RETURN_NAMES = ("x_T", "options", "residual")
+    RETURN_TYPES = ("LATENT", OPTIONS, "FLOAT", "FLOAT", "INT")
+    RETURN_NAMES = ("x_T", "options", "residual", "residuals", "calls")
     OUTPUT_TOOLTIPS = (
         "The noise, for the sampler's x_T input.",
         "Options that make the way back exact, in mode 'exact'.",
         "The largest error of any step; of the plain mode, how far each step is off.",
+        "The error of each step, in the sampler's order, as one list of numbers.",
+        "How often the model was asked.",
     )
     SEARCH_ALIASES = ("encode", "unsampler", "noise inversion", "ddim encode")
 
@@ -56,6 +56,14 @@ class DDIMInvert:
             "optional": {
                 "schedule": socket(SCHEDULE, "The table of timesteps; give the sampler the same."),
                 "options": socket(OPTIONS, "Options from another node, to go on from."),
+                "denoise": number(
+                    1.0,
+                    0.01,
+                    1,
+                    0.01,
+                    "How far back to go: 1 is to pure noise. Below 1, give the sampler the same, and the same latent: "
+                    "an edit that keeps more of the picture.",
+                ),
             },
         }
 
@@ -73,11 +81,13 @@ class DDIMInvert:
         damping: float,
         schedule: Table | None = None,
         options: Options | None = None,
-    ) -> tuple[dict, Options, float]:
-        """Return LATENT of noise, DDIM_OPTIONS and the largest residual."""
-        plan = Plan(seed=0, steps=steps, scale=cfg, table=schedule or Table())
+        denoise: float = 1.0,
+    ) -> tuple[dict, Options, float, list[float], int]:
+        """Return LATENT of noise, DDIM_OPTIONS, the largest residual, all of them, and the number of model calls."""
+        plan = Plan(seed=0, steps=steps, scale=cfg, denoise=denoise, table=schedule or Table())
         count = 1 if mode == "plain" else iterations
         solve = FixedPoint(count, 0.0 if mode == "exact" else tolerance, damping, measure=mode == "exact")
         result = host.invert(model, positive, negative, latent, plan, solve)
-        x_T: torch.Tensor = result.x_T
-        return {"samples": x_T}, replace(options or Options(), replay=result.replay), max(result.residuals)
+        noise = result.x_T if denoise == 1 else result.eps
+        options = replace(options or Options(), replay=result.replay)
+        return {"samples": noise}, options, max(result.residuals), result.residuals[::-1], result.calls

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ..sampler import PerStep, Threshold
-from .inputs import choice, number, socket, toggle, whole
+from .inputs import choice, number, socket, text, toggle, whole
 from .plan import Options
 from .schedules import CURVE
 
@@ -60,8 +60,23 @@ class DDIMOptions:
             "optional": {
                 "temperature_schedule": socket(f"{CURVE},FLOAT", "A temperature for every step, in its place."),
                 "options": BEFORE,
+                "seeds": text(
+                    "",
+                    "A seed for each picture of the batch, like '3, 1, 4', in place of the sampler's: each picture is "
+                    "the one it would be alone with its seed. Empty is off.",
+                    False,
+                ),
             },
         }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, seeds: str = "") -> bool | str:
+        """Say what is wrong with the seeds before anything runs."""
+        try:
+            parse_seeds(seeds)
+        except ValueError as error:
+            return str(error)
+        return True
 
     def make(
         self,
@@ -74,6 +89,7 @@ class DDIMOptions:
         noise: str,
         temperature_schedule: PerStep | None = None,
         options: Options | None = None,
+        seeds: str = "",
     ) -> tuple[Options]:
         """Return DDIM_OPTIONS."""
         changed = replace(
@@ -85,8 +101,17 @@ class DDIMOptions:
             jump_length=repaint_jump_length,
             repeats=repaint_repeats,
             published_noise=noise == "published",
+            seeds=parse_seeds(seeds),
         )
         return (changed,)
+
+
+def parse_seeds(written: str) -> tuple[int, ...]:
+    """Whole numbers from 0 up, separated by commas or spaces; ValueError for anything else."""
+    words = written.replace(",", " ").split()
+    if any(not word.isdecimal() or int(word) >= 2**64 for word in words):
+        raise ValueError(f"seeds {written!r}, expected whole numbers from 0 to 2**64 - 1, like '3, 1, 4'")
+    return tuple(map(int, words))
 
 
 class DDIMThreshold:

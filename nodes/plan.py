@@ -64,6 +64,7 @@ class Options:
     replay: what an inversion saw, to end at its picture exactly
     score_corrector: has modify_score(model, eps, x, t, cond), the published interface; its answer takes eps's place
     epsilon_scaling: what the guided eps is divided by, after the corrector
+    seeds: one for each picture, in place of the run's; empty is none
     """
 
     temperature: PerStep = 1.0
@@ -79,6 +80,7 @@ class Options:
     replay: Replay | None = None
     score_corrector: object | None = None
     epsilon_scaling: PerStep = 1.0
+    seeds: tuple[int, ...] = ()
 
     def correct(self, steps: int, model: object, cond: object) -> Corrector | None:
         """What changes each guided eps of a run of `steps`; the host's model and prompt are handed on as they are."""
@@ -136,8 +138,8 @@ class Plan:
         return Guidance(self.scale, self.options.rescale, self.options.plus_plus)
 
     def batch(self, latent: Tensor) -> int:
-        """How many pictures the run makes: as many as the latent or x_T holds, whichever is more."""
-        return max(len(latent), 0 if self.x_T is None else len(self.x_T))
+        """How many pictures the run makes: as many as the latent, x_T or the seeds hold, whichever is most."""
+        return max(len(latent), 0 if self.x_T is None else len(self.x_T), len(self.options.seeds))
 
     def noise(self, shape: torch.Size, index: Sequence[int] | None = None) -> tuple[NoiseSource, Tensor]:
         """The source of the steps' noise, and x_T, for a latent of `shape`.
@@ -149,6 +151,8 @@ class Plan:
             return source, fit_batch(self.x_T, shape, "x_T")
         if self.options.published_noise:
             return source, source.normal(shape, "start", 0, torch.device("cpu"))
+        if self.options.seeds:
+            return source, torch.cat([seed_noise(seed, (1, *shape[1:])) for seed in self.options.seeds])
         return source, seed_noise(self.seed, shape, index)
 
 
@@ -174,7 +178,16 @@ class ComfyNoise:
 def noise_source(
     seed: int, batch: int, table: Table, options: Options, index: Sequence[int] | None = None
 ) -> NoiseSource:
-    """Where the noise of a run's steps comes from; the preset "comfyui" has ComfyUI's. `index` as in `Plan.noise`."""
+    """Where the noise of a run's steps comes from; the preset "comfyui" has ComfyUI's. `index` as in `Plan.noise`.
+
+    Raises ValueError for seeds of the pictures that aren't as many as they, or where noise is drawn for all at once.
+    """
+    if options.seeds:
+        if len(options.seeds) != batch:
+            raise ValueError(f"seeds are {options.seeds!r}, expected {batch}, one for each picture")
+        if options.published_noise or table.preset == "comfyui":
+            raise ValueError("each picture has a seed, expected noise drawn per sample, and not the preset 'comfyui'")
+        return KeyedNoise.per_sample(options.seeds)
     if options.published_noise:
         return SequentialNoise(torch.Generator().manual_seed(seed))
     if table.preset == "comfyui":
@@ -182,7 +195,7 @@ def noise_source(
     return KeyedNoise((seed,) * batch, tuple(range(batch)) if index is None else tuple(index))
 
 
-def seed_noise(seed: int, shape: torch.Size, index: Sequence[int] | None = None) -> Tensor:
+def seed_noise(seed: int, shape: Sequence[int], index: Sequence[int] | None = None) -> Tensor:
     """Noise of a latent's shape from a seed, on the CPU, as ComfyUI draws it; `index` as in `Plan.noise`."""
     generator = torch.Generator().manual_seed(seed)
     if index is None:

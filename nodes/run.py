@@ -125,11 +125,13 @@ def follow(
 class Inverted:
     """A latent taken back to noise.
 
-    x_T: scaled, on the CPU; replay: what brings a run back to the latent exactly, None unless it was asked for
+    x_T: the state it came to, scaled, on the CPU; eps: the noise over the latent in it
+    replay: what brings a run back to the latent exactly, None unless it was asked for
     residuals: the largest error of each step, first step of the way back last; calls: how often the model was asked
     """
 
     x_T: Tensor
+    eps: Tensor
     replay: Replay | None
     residuals: list[float]
     calls: int
@@ -145,7 +147,7 @@ def invert(
     report: Report,
 ) -> Inverted:
     """Take the scaled latent (b, c, h, w) back to x_T along a plan's table and guidance, at eta 0."""
-    schedule = plan.table.schedule(alphas_cumprod, plan.steps, 0.0, 1.0)
+    schedule = plan.table.schedule(alphas_cumprod, plan.steps, 0.0, plan.denoise)
     return go_back(Predictor(make_guide(schedule), schedule, parameterization), latent, schedule, solve, report)
 
 
@@ -159,4 +161,11 @@ def go_back(predict: Predict, latent: Tensor, schedule: Schedule, solve: FixedPo
         if replay is not None:
             replay.see(step)
         report(len(seen), len(schedule), None)
-    return Inverted(seen[-1].x.cpu(), replay, [step.residual.max().item() for step in seen], sum(s.calls for s in seen))
+    x = seen[-1].x
+    return Inverted(
+        x_T=x.cpu(),
+        eps=((x - float(schedule.signal[0]) * latent) / float(schedule.noise[0])).cpu(),
+        replay=replay,
+        residuals=[step.residual.max().item() for step in seen],
+        calls=sum(step.calls for step in seen),
+    )

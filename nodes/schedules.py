@@ -1,7 +1,6 @@
 """What changes along a run: values for every step, and the table of timesteps itself."""
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 
 from ..sampler import LANDINGS, PRESETS, SPACINGS, Curve, Interval, PerStep
@@ -82,10 +81,12 @@ class DDIMCurve:
         "lines, or a formula in u, the progress from 0 (first step) to 1 (last)."
     )
     FUNCTION = "make"
+    INPUT_IS_LIST = True
     RETURN_TYPES = (CURVE,)
     RETURN_NAMES = ("curve",)
+    OUTPUT_IS_LIST = (True,)
     OUTPUT_TOOLTIPS = ("The curve over the run.",)
-    SEARCH_ALIASES = ("schedule", "expression", "keyframes")
+    SEARCH_ALIASES = ("schedule", "expression", "keyframes", "float list")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
@@ -97,21 +98,36 @@ class DDIMCurve:
                     "Points like '0: 7.5, 0.5: 5, 1: 1', or a formula like '1 + 6.5 * cos(pi / 2 * u)'.",
                 )
             },
-            "optional": {"values": socket("FLOAT", "A list with one value for each step, in place of the text.")},
+            "optional": {
+                "values": socket(
+                    "FLOAT",
+                    "A value for each step, in place of the text: one list, as many packs make it, or a node's list "
+                    "output, which would run the sampler once for each value if wired there.",
+                )
+            },
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, curve: str) -> bool | str:
+    def VALIDATE_INPUTS(cls, curve: list[str]) -> bool | str:
         """Say what is wrong with the text before anything runs."""
         try:
-            parse_curve(curve)
+            for written in curve:
+                parse_curve(written)
         except ValueError as error:
             return str(error)
         return True
 
-    def make(self, curve: str, values: float | Sequence[float] | None = None) -> tuple[PerStep]:
-        """Return the curve."""
-        return (parse_curve(curve) if values is None else values,)
+    def make(self, curve: list[str], values: list | None = None) -> tuple[list[PerStep]]:
+        """Return a curve for each text, or the one that the values are."""
+        return ([parse_curve(written) for written in curve] if values is None else gather(values),)
+
+
+def gather(values: list) -> list[PerStep]:
+    """Curves from what came over a FLOAT wire: numbers together are one curve, every sequence is one of its own."""
+    alone = [value for value in values if not hasattr(value, "__len__") or getattr(value, "ndim", 1) == 0]
+    if len(values) > 1 and len(alone) == len(values):
+        return [values]
+    return values
 
 
 def parse_curve(written: str) -> PerStep:

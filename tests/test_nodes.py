@@ -33,15 +33,15 @@ PUBLISHED = {
     "DDIMSchedule": (["preset", "spacing", "landing", "timesteps"], ["DDIM_SCHEDULE"]),
     "DDIMOptions": (
         "temperature noise_dropout quantize_x0 log_every_t repaint_jump_length repaint_repeats noise "
-        "temperature_schedule options".split(),
+        "temperature_schedule options seeds".split(),
         ["DDIM_OPTIONS"],
     ),
     "DDIMThreshold": (["percentile", "floor", "per_channel", "percentile_schedule", "options"], ["DDIM_OPTIONS"]),
     "DDIMRescale": (["rescale", "cfg_plus_plus", "options"], ["DDIM_OPTIONS"]),
     "DDIMNoise": (["latent", "seed", "variation_seed", "strength", "frames", "x_T_from", "x_T_to"], ["LATENT"]),
     "DDIMInvert": (
-        "model positive negative latent steps cfg mode iterations tolerance damping schedule options".split(),
-        ["LATENT", "DDIM_OPTIONS", "FLOAT"],
+        "model positive negative latent steps cfg mode iterations tolerance damping schedule options denoise".split(),
+        ["LATENT", "DDIM_OPTIONS", "FLOAT", "FLOAT", "INT"],
     ),
     "DDIMMask": (
         ["shape", "width", "height", "left", "top", "right", "bottom", "feather", "invert", "mask"],
@@ -200,8 +200,8 @@ def test_guidance_schedules_go_where_they_say(shape):
     ],
 )
 def test_curves_are_read_from_points_and_formulas(written, at, value):
-    assert NODE_CLASS_MAPPINGS["DDIMCurve"].VALIDATE_INPUTS(written) is True
-    assert NODE_CLASS_MAPPINGS["DDIMCurve"]().make(written)[0](at) == pytest.approx(value)
+    assert NODE_CLASS_MAPPINGS["DDIMCurve"].VALIDATE_INPUTS([written]) is True
+    assert NODE_CLASS_MAPPINGS["DDIMCurve"]().make([written])[0][0](at) == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
@@ -212,15 +212,15 @@ def test_curves_are_read_from_points_and_formulas(written, at, value):
     ],
 )
 def test_what_is_no_curve_is_said_before_anything_runs(written):
-    said = NODE_CLASS_MAPPINGS["DDIMCurve"].VALIDATE_INPUTS(written)
+    said = NODE_CLASS_MAPPINGS["DDIMCurve"].VALIDATE_INPUTS([written])
     assert isinstance(said, str) and "expected" in said
 
 
 def test_a_formula_without_a_value_says_where():
-    (curve,) = NODE_CLASS_MAPPINGS["DDIMCurve"]().make("1 / (1 - u)")
+    ((curve,),) = NODE_CLASS_MAPPINGS["DDIMCurve"]().make(["1 / (1 - u)"])
     with pytest.raises(ValueError, match=r"no value at u = 1"):
         curve(1.0)
-    (huge,) = NODE_CLASS_MAPPINGS["DDIMCurve"]().make("9 ** 9 ** 9 ** 9")
+    ((huge,),) = NODE_CLASS_MAPPINGS["DDIMCurve"]().make(["9 ** 9 ** 9 ** 9"])
     with pytest.raises(ValueError, match="no value"):
         huge(0.5)
 
