@@ -72,8 +72,8 @@ def tokenize(text: str, tokenizer: Tokenizer, vectors: Vectors | None = None) ->
 def encode(transformer: TextTransformer, prompts: Sequence[Sequence[Chunk]], tokenizer: Tokenizer, skip: int) -> Tensor:
     """Prompts to conditioning (prompts, n, width) in float32, all in one batch; `skip` as the transformer takes it.
 
-    n is the longest prompt's number of chunks times their length. A shorter prompt is repeated up to the smallest
-    multiple that they share, which is the same to attention. Raises ValueError for an id beyond the vocabulary.
+    A prompt's length is that of its chunks together; n is the least common multiple of all prompts'. A shorter prompt
+    is repeated up to it, which is the same to attention. Raises ValueError for an id beyond the vocabulary.
     """
     chunks = [chunk for prompt in prompts for chunk in prompt]
     weights = torch.tensor([[weight for _, weight in chunk] for chunk in chunks])
