@@ -1,13 +1,14 @@
 """Latent diffusion networks, named after the published checkpoints' keys, and loading them."""
 
 from .autoencoder import Autoencoder, AutoencoderConfig
-from .blocks import Shared
 from .checkpoint import load_autoencoder, load_checkpoint, load_controlnet, save_checkpoint, save_controlnet
 from .containers import CheckpointError
 from .controlnet import ControlledDiffusion, ControlNet
+from .diffusion_run import DiffusionRun
 from .families import model_config
 from .latent_diffusion import LatentDiffusion, ModelConfig
 from .precision import best_dtype, cpu_has_bfloat16
+from .sharing import Kept, Shared
 from .text import TextConfig, TextTransformer
 from .tokenizer import WordTokenizer
 from .unet import UNet, UNetConfig
@@ -18,6 +19,8 @@ __all__ = [
     "CheckpointError",
     "ControlNet",
     "ControlledDiffusion",
+    "DiffusionRun",
+    "Kept",
     "LatentDiffusion",
     "ModelConfig",
     "Shared",

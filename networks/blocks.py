@@ -4,35 +4,15 @@ Architecture: Rombach et al. 2021 (arXiv 2112.10752), section 3.3, in the form t
 """
 
 import math
-from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-__all__ = ["Shared", "timestep_embedding"]
+from .sharing import Shared
 
-T = TypeVar("T")
-
-
-class Shared:
-    """A tensor that many layers read, and what each of them makes of it, computed once and kept with this object.
-
-    A text's keys and values, a hint's features or a timestep's embedding don't change from step to step: whoever
-    runs the steps holds one `Shared` for each and hands it in wherever the plain tensor would go.
-    """
-
-    def __init__(self, value: Tensor) -> None:
-        self.value = value
-        self._made: dict[nn.Module, object] = {}
-
-    def of(self, layer: nn.Module, make: Callable[[Tensor], T]) -> T:
-        """What `layer` makes of the tensor by `make`."""
-        if layer not in self._made:
-            self._made[layer] = make(self.value)
-        return self._made[layer]
+__all__ = ["timestep_embedding"]
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:

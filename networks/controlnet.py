@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from .blocks import Shared
 from .latent_diffusion import Conditioning, LatentDiffusion
+from .sharing import Shared
 from .unet import HalfUNet, UNet, UNetConfig, shared
 
 __all__ = ["ControlNet", "ControlledDiffusion"]
@@ -62,15 +62,18 @@ class ControlNet(HalfUNet):
         """The number type of the weights."""
         return self.middle_block_out[0].weight.dtype
 
-    def forward(self, x: Tensor, hint: Tensor | Shared, t: Tensor, context: Tensor | Shared) -> tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor, hint: Tensor | Shared, t: Tensor | Shared, context: Tensor | Shared
+    ) -> tuple[Tensor, ...]:
         """Unscaled residuals: one per input block, finest first, and the middle's.
 
-        `x` (b, c, h, w) noisy latents, `hint` (b or 1, 3, 8h, 8w) in [0, 1], `t` (b,), `context` (b, n, width).
+        `x` (b, c, h, w) noisy latents, `hint` (b or 1, 3, 8h, 8w) in [0, 1], `t` (b,) or, shared, what `embed` makes of
+        it, `context` (b, n, width).
         Raises ValueError for a hint or context of another size.
         """
         hint, context = shared(hint), shared(context)
         self._check(x, hint.value, context.value)
-        emb = Shared(self.embed(t))
+        emb = t if isinstance(t, Shared) else Shared(self.embed(t))
         residuals = []
         for stage, zero in zip(self.input_blocks, self.zero_convs, strict=True):
             x = stage(x, emb, context)

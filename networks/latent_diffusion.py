@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .autoencoder import Autoencoder, AutoencoderConfig
 from .clip_tokenizer import ClipTokenizer
 from .prompt import Chunk, Tokenizer, encode, tokenize
+from .sharing import Kept, Shared
 from .text import TextConfig, TextTransformer
 from .tokenizer import WordTokenizer
 from .unet import UNet, UNetConfig
@@ -92,15 +93,22 @@ class LatentDiffusion(nn.Module):
         [(b or 1, c, h, w), joined to x's channels] for models that were trained for it; `control`: residuals as a
         ControlNet gives them, scaled and summed. Raises ValueError where the channels don't add up.
         """
-        parts = cond if isinstance(cond, dict) else {"c_crossattn": cond}
-        context, control = parts["c_crossattn"], parts.get("control")
-        if isinstance(context, list | tuple):
-            context = context[0] if len(context) == 1 else torch.cat(list(context), dim=1)
-        context = context.expand(len(x), -1, -1).to(self.dtype)
+        return self.predict(x, t, cond)
+
+    def predict(self, x: Tensor, t: Tensor | Shared, cond: Conditioning, texts: Kept | None = None) -> Tensor:
+        """`apply_model`, with timesteps that may be shared embeddings already, and texts that are kept for a run."""
+        parts = cond if isinstance(cond, Mapping) else {"c_crossattn": [cond]}
+        given, control = parts["c_crossattn"], parts.get("control")
+        given = list(given) if isinstance(given, list | tuple) else [given]
+
+        def context() -> Tensor:
+            joined = given[0] if len(given) == 1 else torch.cat(given, dim=1)
+            return joined.expand(len(x), -1, -1).to(self.dtype)
+
         if control is not None:
             control = [residual.to(self.dtype) for residual in control]
-        unet = self.model.diffusion_model
-        return unet(self._input(x, parts.get("c_concat")), t, context, control).to(x.dtype)
+        text = context() if texts is None else texts.shared(given, len(x), context)
+        return self.model.diffusion_model(self._input(x, parts.get("c_concat")), t, text, control).to(x.dtype)
 
     def _input(self, x: Tensor, concat: Sequence[Tensor] | None) -> Tensor:
         """x and what is joined to its channels, in the UNet's number type."""

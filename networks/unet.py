@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .blocks import Downsample, ResBlock, Shared, SpatialTransformer, Stage, Upsample, timestep_embedding
+from .blocks import Downsample, ResBlock, SpatialTransformer, Stage, Upsample, timestep_embedding
+from .sharing import Shared
 
 __all__ = ["HalfUNet", "UNet", "UNetConfig", "timestep_embedding"]
 
@@ -100,14 +101,18 @@ class UNet(HalfUNet):
         self.out = nn.Sequential(nn.GroupNorm(32, channels[0]), nn.SiLU(), out_convolution)
 
     def forward(
-        self, x: Tensor, t: Tensor, context: Tensor | Shared, control: Sequence[Tensor] | None = None
+        self,
+        x: Tensor,
+        t: Tensor | Shared,
+        context: Tensor | Shared,
+        control: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """The prediction, like x.
+        """The prediction, like x. Instead of `t`, what `embed` makes of it can be given, shared.
 
         `control` has residuals as a `ControlNet` gives them: one to add to each input block's result on its way
         across, and one for the middle (Zhang et al. 2023, arXiv 2302.05543, section 3.2).
         """
-        emb, context = Shared(self.embed(t)), shared(context)
+        emb, context = t if isinstance(t, Shared) else Shared(self.embed(t)), shared(context)
         control = self._fitting(control)
         skips: list[Tensor] = []
         for stage in self.input_blocks:
