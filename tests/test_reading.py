@@ -16,7 +16,8 @@ from PIL import Image
 
 RECORDED = Path(__file__).parent / "workflows"
 OBJECT_INFO = json.loads((RECORDED / "object_info.json").read_text())
-PAIRS = sorted(path for path in RECORDED.glob("*.json") if path.name != "object_info.json")
+NEWER_OBJECT_INFO = json.loads((RECORDED / "newer" / "object_info.json").read_text())
+PAIRS = sorted(path for path in RECORDED.glob("**/*.json") if path.name != "object_info.json")
 
 PROMPT = {"1": {"class_type": "ReadingSource", "inputs": {"number": 3}, "_meta": {"title": "é"}}}
 WORKFLOW = {
@@ -26,24 +27,28 @@ WORKFLOW = {
 }
 
 
-def essence(prompt):
+def essence(prompt, object_info):
     """Class and inputs of every node, without the players and viewers that no class declares (they hold "")."""
     essence = {}
     for key, node in prompt.items():
-        declared = {name for group in OBJECT_INFO[node["class_type"]]["input"].values() for name in group}
+        declared = {name for group in object_info[node["class_type"]]["input"].values() for name in group}
         inputs = {name: value for name, value in node["inputs"].items() if value != "" or name in declared}
         essence[key] = (node["class_type"], inputs)
     return essence
 
 
-@pytest.mark.parametrize("path", PAIRS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAIRS, ids=lambda path: str(path.relative_to(RECORDED).with_suffix("")))
 def test_conversion_equals_what_the_front_end_recorded(path):
+    """ComfyUI 0.3.64's front end 1.27.10, and in `newer` the front end 1.58.1."""
+    object_info = NEWER_OBJECT_INFO if path.parent.name == "newer" else OBJECT_INFO
     pair = json.loads(path.read_text())
-    assert essence(convert_workflow(pair["workflow"], OBJECT_INFO)) == essence(pair["prompt"])
+    converted = convert_workflow(pair["workflow"], object_info)
+    assert essence(converted, object_info) == essence(pair["prompt"], object_info)
 
 
-def test_at_least_forty_pairs_were_recorded():
-    assert len(PAIRS) >= 40
+def test_at_least_forty_pairs_were_recorded_of_each():
+    newer = sum(path.parent.name == "newer" for path in PAIRS)
+    assert newer >= 40 and len(PAIRS) - newer >= 40
 
 
 # Containers

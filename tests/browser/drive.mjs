@@ -14,7 +14,7 @@ const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
   '--disable-component-update', '--disable-sync']
 const browser = await chromium.launch({ executablePath, headless: true, args: flags })
 try {
-  const page = await browser.newPage({ viewport: { width: 1500, height: 1000 } })
+  const page = await browser.newPage({ viewport: { width: 1200, height: 800 } })
   page.setDefaultTimeout(60_000)
   await page.route(({ hostname }) => hostname !== '127.0.0.1', (route) => route.abort()) // nobody is asked but ComfyUI
   await page.goto(url, { waitUntil: 'domcontentloaded', timeout: 240_000 })

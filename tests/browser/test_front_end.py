@@ -10,11 +10,7 @@ newer front ends save or read otherwise, to tests/workflows/newer.
 import json
 import os
 import shutil
-import socket
 import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -34,48 +30,22 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
+def server(run_comfyui):
     """A ComfyUI of our own on this machine, with the node pack that the workflows are made of."""
-    base = tmp_path_factory.mktemp("comfyui")
-    for name in ("custom_nodes", "output", "temp", "user", "models"):
-        (base / name).mkdir()
-    shutil.copytree(HERE / "node_pack", base / "custom_nodes" / "reading_nodes")
-    shutil.copytree(Path(COMFYUI) / "input", base / "input")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
-    command = [python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base)]
-    if "FRONT_END" in os.environ:
-        command += ["--front-end-root", os.environ["FRONT_END"]]
-    with (base / "log").open("w") as log, subprocess.Popen(command, cwd=COMFYUI, stdout=log, stderr=log) as server:
-        try:
-            yield _answering(f"http://127.0.0.1:{port}", server, base / "log")
-        finally:
-            server.terminate()
-
-
-def _answering(url, server, log):
-    for _ in range(600):
-        if server.poll() is not None:
-            break
-        try:
-            urllib.request.urlopen(url + "/object_info", timeout=5).close()
-            return url
-        except OSError:
-            time.sleep(0.5)
-    pytest.fail(f"ComfyUI did not start: {log.read_text()[-300:]}")
+    other = ["--front-end-root", os.environ["FRONT_END"]] if "FRONT_END" in os.environ else []
+    with run_comfyui({"reading_nodes": HERE / "node_pack"}, *other) as server:
+        shutil.copytree(Path(COMFYUI) / "input", server.base / "input", dirs_exist_ok=True)
+        yield server
 
 
 @pytest.fixture(scope="module")
-def object_info(url):
-    with urllib.request.urlopen(url + "/object_info") as answer:
-        return json.load(answer)
+def object_info(server):
+    return server.asked("/object_info")
 
 
 @pytest.fixture(scope="module")
-def records(url):
-    command = ["node", str(HERE / "record.mjs"), url, CHROMIUM]
+def records(server):
+    command = ["node", str(HERE / "record.mjs"), server.url, CHROMIUM]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=1500)
     return json.loads(done.stdout)
 
