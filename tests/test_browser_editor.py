@@ -125,12 +125,12 @@ def test_shipped_workflows_open_and_become_pictures(server, page, workflow):
     written = json.loads(workflow.read_text())
     page("open", {"workflow": written})
     seen = page("inspect")
-    if SHOTS:
-        page("shot", str(Path(SHOTS) / f"{workflow.stem}.png"))
     assert (seen["nodes"], seen["wires"]) == (len(written["nodes"]), len(written["links"]))
     assert not any(seen[wrong] for wrong in ("missing", "open", "over", "small", "dialogs")), seen
     made = list(server.pictures(server.history(page("run")["answer"]["prompt_id"])))
     assert made and all(np.asarray(picture).std() > 0 for picture in made)
+    if SHOTS:
+        page("shot", str(Path(SHOTS) / f"{workflow.stem}.png"))
 
 
 def test_a_dragged_curve_reaches_the_sampler(server, page, curve):

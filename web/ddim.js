@@ -107,14 +107,16 @@ class CurveWidget {
 /** Wheel and middle button go on to the canvas, as from the editor's own text boxes. */
 function letTheEditorPan(element) {
   const middle = (event) => event.button === 1 || (event.buttons & 4) === 4
-  const pass = (name, also) =>
+  const pass = (name, process, wanted) =>
     element.addEventListener(name, (event) => {
-      if (!also(event)) return
+      if (!wanted(event)) return
       event.preventDefault()
-      app.canvas[{ wheel: 'processMouseWheel', pointerdown: 'processMouseDown', pointermove: 'processMouseMove', pointerup: 'processMouseUp' }[name]](event)
+      app.canvas[process](event)
     })
-  pass('wheel', () => true)
-  for (const name of ['pointerdown', 'pointermove', 'pointerup']) pass(name, middle)
+  pass('wheel', 'processMouseWheel', () => true)
+  pass('pointerdown', 'processMouseDown', middle)
+  pass('pointermove', 'processMouseMove', middle)
+  pass('pointerup', 'processMouseUp', middle)
 }
 
 const shown = new Set()

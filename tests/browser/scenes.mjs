@@ -207,4 +207,15 @@ export async function openTemplate(page, { pack, name }) {
   await page.waitForTimeout(2500)
 }
 
-export const shot = (page, path) => page.screenshot({ path }).then(() => null)
+/** A screenshot of the whole graph. */
+export async function shot(page, path) {
+  await page.evaluate(() => {
+    const boxes = app.graph.nodes.map(({ pos, size }) => [pos[0], pos[1] - 40, pos[0] + size[0], pos[1] + size[1]])
+    const [x0, y0, x1, y1] = [0, 1, 2, 3].map((side) => Math[side < 2 ? 'min' : 'max'](...boxes.map((box) => box[side])))
+    const scale = Math.min((innerWidth - 120) / (x1 - x0), (innerHeight - 200) / (y1 - y0), 1)
+    Object.assign(app.canvas.ds, { scale, offset: [90 / scale - x0, 110 / scale - y0] })
+    app.canvas.setDirty(true, true)
+  })
+  await page.waitForTimeout(1000)
+  await page.screenshot({ path })
+}
