@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..executor import context
-from ..networks import LatentDiffusion, load_autoencoder, load_checkpoint, load_controlnet
+from ..networks import DiffusionRun, LatentDiffusion, load_autoencoder, load_checkpoint, load_controlnet
 from ..sampler import FixedPoint, Guide, Predictor, Schedule, X0Filter, quantizer
 from .light_clip import Clip
 from .light_control import ControlModel
@@ -64,7 +64,12 @@ class Sampling:
     def guide(self, schedule: Schedule) -> Guide:
         """The guided model call."""
         return make_guide(
-            self.diffusion, self.positive, self.negative, self.samples.shape, schedule, self.plan.guidance
+            DiffusionRun(self.diffusion, schedule.timesteps),
+            self.positive,
+            self.negative,
+            self.samples.shape,
+            schedule,
+            self.plan.guidance,
         )
 
     def keep(self) -> tuple[Tensor, Tensor] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..networks import LatentDiffusion
+from ..networks import DiffusionRun, LatentDiffusion
 from ..sampler import Guidance, Guide, Guided, ModelGuide, Schedule, cfg, fit, rescale
 from .light_control import positions
 from .light_prompts import Box, Entry
@@ -21,7 +21,7 @@ FARTHEST = 4
 
 
 def make_guide(
-    diffusion: LatentDiffusion,
+    diffusion: LatentDiffusion | DiffusionRun,
     positive: Sequence[Entry],
     negative: Sequence[Entry],
     shape: torch.Size,
@@ -81,7 +81,7 @@ class PromptGuide:
 
     def __init__(
         self,
-        diffusion: LatentDiffusion,
+        diffusion: LatentDiffusion | DiffusionRun,
         positive: Sequence[Entry],
         negative: Sequence[Entry],
         shape: torch.Size,
@@ -90,6 +90,7 @@ class PromptGuide:
     ) -> None:
         """Raises ValueError for an area outside of it."""
         self.diffusion, self.guidance, self.shape = diffusion, guidance, shape
+        self.run = diffusion if isinstance(diffusion, DiffusionRun) else None
         self.scales = guidance.scales(len(schedule))
         self.positions = positions(schedule, diffusion.alphas_cumprod)
         signal, noise = schedule.signal.tolist(), schedule.noise.tolist()
@@ -144,7 +145,11 @@ class PromptGuide:
         """The sum over those ControlNets whose time it is; empty if it is none's."""
         control = call.parts[0].entry.control
         chain = zip(control.chain if control else (), call.hints, strict=True)
-        at_work = [each.residuals(x, hint, t, call.text) for each, hint in chain if each.span.holds(self.positions[i])]
+        at_work = [
+            each.residuals(x, hint, t, call.text, self.run)
+            for each, hint in chain
+            if each.span.holds(self.positions[i])
+        ]
         return [sum(residuals[1:], residuals[0]) for residuals in zip(*at_work, strict=True)]
 
     def _mix(self, i: int, sides: tuple[int, ...]) -> Mix:
