@@ -1,0 +1,79 @@
+"""Every shipped workflow in ComfyUI and in the headless runner: the same latents, at every node that gives some.
+
+These tests run where COMFYUI_DIR names a ComfyUI checkout with its requirements.
+"""
+
+import asyncio
+import importlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from comfyui_ddim.executor import Context, Executor, object_info
+from comfyui_ddim.executor.comfyui import load_comfyui
+from comfyui_ddim.executor.reading import read_workflow
+from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, STAND_IN_CLASS_MAPPINGS
+
+pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+SCALE = 0.18215
+"""From a latent as ComfyUI keeps it to one as the model sees it."""
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory):
+    """Node classes and folders: of the headless runner, and of ComfyUI with this pack in it."""
+    base = tmp_path_factory.mktemp("hosts")
+    own = Context(output_dir=base / "light", temp_dir=base / "temp", input_dir=base / "input", device="cpu")
+    for folder in (own.input_dir, own.output_dir, own.temp_dir, base / "comfyui"):
+        folder.mkdir()
+    for picture in (ROOT / "workflows" / "pictures").iterdir():
+        shutil.copy(picture, own.input_dir)
+    theirs = Context(output_dir=base / "comfyui", temp_dir=base / "temp", input_dir=own.input_dir, device="cpu")
+    classes, _, theirs = load_comfyui(Path(os.environ["COMFYUI_DIR"]), theirs)
+    assert asyncio.run(importlib.import_module("nodes").load_custom_node(str(ROOT)))
+    light = {**STAND_IN_CLASS_MAPPINGS, **NODE_CLASS_MAPPINGS}
+    assert classes["DDIMSampler"] is not light["DDIMSampler"]
+    return (light, own), (classes, theirs)
+
+
+def recording(classes, seen):
+    """The classes, whose nodes leave the latents they give in `seen`, each with the node's class."""
+
+    def recorded(name, cls):
+        function = cls.FUNCTION
+
+        def work(self, **inputs):
+            outputs = getattr(super(Recorded, self), function)(**inputs)
+            found = outputs.get("result", ()) if isinstance(outputs, dict) else outputs
+            seen.extend((name, each["samples"]) for each in found if isinstance(each, dict) and "samples" in each)
+            return outputs
+
+        Recorded = type(cls.__name__, (cls,), {function: work})
+        return Recorded
+
+    classic = {name: cls for name, cls in classes.items() if "LATENT" in getattr(cls, "RETURN_TYPES", ())}
+    return {**classes, **{name: recorded(name, cls) for name, cls in classic.items() if not hasattr(cls, "execute")}}
+
+
+def latents(host, workflow):
+    """What every node that gives latents gave, in the order of the run."""
+    classes, context = host
+    seen = []
+    prompt = read_workflow(workflow, object_info(classes)).nodes
+    result = Executor(recording(classes, seen), context=context).run(prompt)
+    assert result.succeeded, (result.node_errors, result.failure)
+    return seen
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_same_latents_in_both(hosts, workflow):
+    ours, theirs = (latents(host, workflow) for host in hosts)
+    assert [name for name, _ in ours] == [name for name, _ in theirs]
+    assert any(name.startswith("DDIM") for name, _ in ours)
+    for (name, a), (_, b) in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        assert (a - b).abs().max() * SCALE <= 1e-4, name
