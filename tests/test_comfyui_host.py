@@ -155,6 +155,7 @@ PLANS = {
     "published": Plan(3, 6, scale=4.0, eta=0.5, table=Table("published"), options=Options(published_noise=True)),
     "as diffusers, masked": Plan(3, 6, scale=4.0, mask=TOP, table=Table("diffusers")),
     "timesteps": Plan(3, 3, scale=4.0, table=Table(timesteps=(900, 500, 100))),
+    "seeds": Plan(3, 4, scale=4.0, eta=0.8, options=Options(seeds=(9, 4))),
 }
 
 
@@ -180,17 +181,19 @@ def test_x0_wants_a_mask(both, picture):
             sampled(side, {"samples": picture}, Plan(1, 2, x0=picture))
 
 
+@pytest.mark.parametrize("denoise", [1.0, 0.5])
 @pytest.mark.parametrize("solve", [FixedPoint(), FixedPoint(2, measure=True)], ids=["plain", "exact"])
-def test_inversion_agrees(both, picture, solve):
-    plan = Plan(0, 5, scale=2.0)
+def test_inversion_agrees(both, picture, solve, denoise):
+    plan = Plan(0, 5, scale=2.0, denoise=denoise)
     with torch.inference_mode():
         light, inside = (
             side.host.invert(side.model, side.positive, side.negative, {"samples": picture}, plan, solve)
             for side in both
         )
     assert_close(light.x_T / SCALE, inside.x_T / SCALE)
+    assert_close(light.eps / SCALE, inside.eps / SCALE)
     assert light.calls == inside.calls
-    back = replace(plan, x_T=inside.x_T, options=Options(replay=inside.replay))
+    back = replace(plan, x_T=inside.x_T if denoise == 1 else inside.eps, options=Options(replay=inside.replay))
     if solve.measure:
         assert_close(sampled(both[1], {"samples": picture}, back)[0]["samples"], picture, 1e-5)
 
