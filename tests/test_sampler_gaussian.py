@@ -93,18 +93,20 @@ def order(schedules):
     """The slope of the error against S in logarithms; the exact flow keeps (x - s m) / sqrt(s^2 v + n^2)."""
     errors = []
     for schedule in schedules:
-        s, n = schedule.signal[0], schedule.noise[0]
-        exact = MEAN + (x_T() - s * MEAN) * np.sqrt(VAR / (s**2 * VAR + n**2))
+        (s, s_end), (n, n_end) = schedule.signal[[0, -1]], schedule.noise[[0, -1]]
+        exact = s_end * MEAN + (x_T() - s * MEAN) * np.sqrt((s_end**2 * VAR + n_end**2) / (s**2 * VAR + n**2))
         kind = "flow" if s + n == 1 else "eps"
         errors.append((run(schedule, x_T(), kind)[-1].x - exact).pow(2).mean().sqrt().item())
     return -np.polyfit(np.log([len(s) for s in schedules]), np.log(errors), 1)[0]
 
 
 def test_first_order_of_convergence():
-    assert order([make_schedule(ALPHA_BAR, s, spacing="trailing") for s in (25, 50, 100, 200)]) == pytest.approx(
-        1, abs=0.1
-    )
-    assert order([make_flow_schedule(s) for s in (25, 50, 100, 200)]) == pytest.approx(1, abs=0.1)
+    counts = (25, 50, 100, 200)
+    even = [make_schedule(ALPHA_BAR, count, spacing="karras", landing="first") for count in counts]
+    assert order(even) == pytest.approx(1, abs=0.02)
+    assert order([make_flow_schedule(count) for count in counts]) == pytest.approx(1, abs=0.02)
+    # Strides that are even in t are coarse in log sigma at the clean end, which hides part of the slope.
+    assert order([make_schedule(ALPHA_BAR, count, spacing="trailing") for count in counts]) == pytest.approx(1, abs=0.1)
 
 
 def test_flow_at_eta_0_is_eulers_method():
