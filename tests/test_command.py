@@ -32,8 +32,9 @@ class Count:
     RETURN_TYPES, FUNCTION = ("INT",), "work"
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"start": ("INT", {"forceInput": True}), "steps": ("INT", {"min": 1}), "seed": ("INT",)}}
-    def work(self, start, steps, seed):
+        return {"required": {"start": ("INT", {"forceInput": True}), "steps": ("INT", {"min": 1}), "seed": ("INT",)},
+                "optional": {"noise": ("NOISE",)}}
+    def work(self, start, steps, seed, noise=None):
         for i in range(steps):
             context.progress(i + 1, steps)
             if steps > 100:
@@ -212,7 +213,7 @@ TWO = {"start": ["1", 0], "steps": 1, "seed": 1}
     [
         (b"nonsense", "w.json: neither JSON"),
         (b"[1, 2]", "w.json: not a workflow"),
-        (b"", "w.json: neither JSON"),
+        (b"", "w.json: empty; expected a workflow"),
         (b"\x89PNG\r\n\x1a\n", "w.json: "),
         (b"[" * 100000, "w.json: nested too deeply"),
     ],
@@ -284,7 +285,12 @@ def test_no_output_node(place, capsys):
         (["--set", "1.value=many"], "w.json: --set 1.value=many: 'many' is not an INT"),
         (["--set", "1.value=11"], 'w.json: node 1 (Number "The number"), input value: 11 is bigger than 10'),
         (["--only", "9"], "w.json: no node '9'"),
+        (["--set", "2.noise=1"], "w.json: --set 2.noise=1: takes a NOISE, which only another node can give"),
         (["--nodes", "nowhere"], "--nodes nowhere: expected a folder with an __init__.py"),
+        (["--output", "w.json"], "--output w.json: w.json is a file, expected a folder"),
+        (["--output", "w.json/out"], "--output w.json/out: "),
+        (["--device", "tpu"], "--device tpu: expected auto, cpu, cuda, cuda:1, mps ..."),
+        (["--device", "xpu:7"], "--device xpu:7: torch "),
     ],
 )
 def test_bad_options(place, capsys, arguments, line):
@@ -298,6 +304,28 @@ def test_options_that_cannot_be_parsed(place, capsys, arguments):
         run("w.json", *arguments)
     assert exit_.value.code == 2
     assert arguments[0] in refused(capsys)
+
+
+def test_streams_that_are_closed_or_full(place):
+    line = [sys.executable, "-m", "comfyui_ddim", "convert"]
+    for arguments, code, fault in [
+        (["-", "0<&-"], 2, "comfyui-ddim: standard input: empty; expected a workflow\n"),
+        (["w.json", "1>&-"], 0, ""),
+        (["w.json", "1>/dev/full"], 2, "comfyui-ddim: the output can't be written: No space left on device\n"),
+    ]:
+        done = subprocess.run(" ".join([*line, *arguments]), shell=True, stderr=subprocess.PIPE, text=True)
+        assert (done.returncode, done.stderr) == (code, fault)
+
+
+def test_check_goes_on_after_a_file_that_it_cannot_read(place, capsys):
+    save({"1": {"class_type": "Nonesuch"}}, "bad.json")
+    Path("folder").mkdir()
+    assert run("gone.json", "folder", "bad.json", "w.json", command="check") == 2
+    assert capsys.readouterr().out.splitlines() == [
+        "gone.json: no such file",
+        "folder: can't be read: Is a directory",
+        "bad.json: node 1: unknown node class 'Nonesuch'",
+    ]
 
 
 def test_a_title_that_two_nodes_have(place, capsys):

@@ -134,7 +134,7 @@ def test_not_a_number_and_stale_is_changed():
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
-        (b"", "JSON"),
+        (b"", "empty; expected a workflow"),
         (b"hello", "JSON"),
         (b"[1, 2]", "not a workflow"),
         (b"{}", "not a workflow"),

@@ -11,7 +11,7 @@ from ..executor import Executor
 from .messages import fault_lines
 from .node_set import NodeSet, load_node_set
 from .options import add_file_option, add_node_options, new_parser
-from .sources import Source, open_sources
+from .sources import Source, name_sources
 
 
 def add_parser(commands: Any) -> None:
@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """Print a line per fault; 0 if there is none, else 2."""
-    sources = open_sources(arguments.files)
+    sources = name_sources(arguments.files)
     node_set = load_node_set(arguments)
     with using(node_set.context):
         executor = Executor(node_set.classes, newer_errors=True)

@@ -59,7 +59,9 @@ def _object_info(arguments: argparse.Namespace) -> dict[str, Any]:
             return node_set.object_info
     try:
         info = json.loads(arguments.object_info.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise WorkflowError(f"{arguments.object_info}: can't be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise WorkflowError(f"{arguments.object_info}: can't be read as JSON: {error}") from None
     if not isinstance(info, dict) or not all(isinstance(entry, dict) and "input" in entry for entry in info.values()):
         raise WorkflowError(f"{arguments.object_info}: not what ComfyUI's /object_info gives")

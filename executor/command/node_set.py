@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import os
 import sys
@@ -38,6 +39,8 @@ class NodeSet:
 def load_node_set(arguments: argparse.Namespace) -> NodeSet:
     """What the options ask for: ComfyUI's nodes or our stand-ins, our own pack, and single packs."""
     node_set = NodeSet(_context_of(arguments))
+    if arguments.output is not None:
+        _check_output(arguments.output)
     comfyui = arguments.comfyui or os.environ.get("COMFYUI_DIR")
     if comfyui:
         from ..comfyui import load_comfyui
@@ -47,6 +50,7 @@ def load_node_set(arguments: argparse.Namespace) -> NodeSet:
     with using(node_set.context):
         from ... import nodes
 
+        _check_device(arguments.device)
         if not comfyui:
             node_set.add(nodes.STAND_IN_CLASS_MAPPINGS)
         node_set.add(nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS)
@@ -66,6 +70,30 @@ def _context_of(arguments: argparse.Namespace) -> Context:
     )
 
 
+def _check_output(folder: Path) -> None:
+    """See that files can be written there, before anything is computed; raises WorkflowError."""
+    nearest = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+    if not nearest.is_dir():
+        raise WorkflowError(f"--output {folder}: {nearest} is a file, expected a folder")
+    if not os.access(nearest, os.W_OK):
+        raise WorkflowError(f"--output {folder}: {nearest} can't be written to")
+
+
+def _check_device(name: str) -> None:
+    """See that there is such a device, once torch is loaded; raises WorkflowError."""
+    if name == "auto":
+        return
+    torch = importlib.import_module("torch")
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        raise WorkflowError(f"--device {name}: expected auto, cpu, cuda, cuda:1, mps ...") from None
+    modules = [getattr(owner, kind, None) for owner in (torch, torch.backends)]
+    questions = [module.is_available for module in modules if hasattr(module, "is_available")]
+    if questions and not any(is_available() for is_available in questions):
+        raise WorkflowError(f"--device {name}: torch {torch.__version__} finds none here")
+
+
 def load_pack(folder: Path) -> tuple[dict[str, type], dict[str, str]]:
     """The node classes and display names of a pack that needs nothing of ComfyUI; raises WorkflowError.
 
@@ -82,7 +110,7 @@ def load_pack(folder: Path) -> tuple[dict[str, type], dict[str, str]]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise WorkflowError(f"--nodes {folder}: can't be loaded: {type(error).__name__}: {error}") from error
     classes = getattr(module, "NODE_CLASS_MAPPINGS", None)

@@ -14,6 +14,7 @@ Change = tuple[str, str]
 """`(node id, input)` of an input that was given another value."""
 
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_NUMBERS = {"INT": int, "FLOAT": float}
 _SEEDS = ("seed", "noise_seed")
 
 
@@ -50,7 +51,10 @@ def set_inputs(prompt: Prompt, settings: Iterable[str], object_info: Mapping[str
         try:
             node_id, name, text = _parse(prompt, setting, object_info)
             declared = _declared(prompt[node_id], object_info).get(name)
-            inputs_of(prompt[node_id])[name] = _value(text, declared)
+            inputs = inputs_of(prompt[node_id])
+            if _is_socket(declared) and (name not in inputs or is_link(inputs[name])):
+                raise WorkflowError(f"takes {_with_article(declared[0])}, which only another node can give")
+            inputs[name] = _value(text, declared)
             changes.append((node_id, name))
         except WorkflowError as error:
             raise WorkflowError(f"--set {setting}: {error}") from None
@@ -107,12 +111,22 @@ def _value(text: str, declared: Any) -> Any:
         if text.lower() not in _TRUTHS:
             raise WorkflowError(f"{text!r} is neither true nor false")
         return _TRUTHS[text.lower()]
-    for convert in {"INT": (int,), "FLOAT": (float,)}.get(kind, (json.loads,)):
+    if kind in _NUMBERS:
         try:
-            return convert(text)
+            return _NUMBERS[kind](text)
         except ValueError:
-            if kind in ("INT", "FLOAT"):
-                raise WorkflowError(f"{text!r} is not {'an INT' if kind == 'INT' else 'a FLOAT'}") from None
-    if isinstance(kind, str) and kind.isupper():
-        raise WorkflowError(f"takes a {kind}, which only another node can give")
-    return text
+            raise WorkflowError(f"{text!r} is not {_with_article(kind)}") from None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _is_socket(declared: Any) -> bool:
+    """Whether the type is one that no value can be typed in for; of a type in small letters nothing is known."""
+    kind = declared[0] if declared else "*"
+    return isinstance(kind, str) and kind.isupper() and kind not in (*_NUMBERS, "STRING", "BOOLEAN", "COMBO")
+
+
+def _with_article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "AEIOU" else f"a {kind}"

@@ -39,12 +39,19 @@ class Source:
         return WorkflowError(f"{self.name}: {text.removeprefix(f'{known}: ')}")
 
 
-def open_sources(names: list[str]) -> list[Source]:
-    """The files of these names ("-": standard input), each glanced at."""
-    sources = [
-        Source("standard input", sys.stdin.buffer.read()) if name == "-" else Source(name, Path(name))
+def name_sources(names: list[str]) -> list[Source]:
+    """The files of these names ("-": standard input)."""
+    return [
+        Source("standard input", sys.stdin.buffer.read() if sys.stdin is not None else b"")
+        if name == "-"
+        else Source(name, Path(name))
         for name in names
     ]
+
+
+def open_sources(names: list[str]) -> list[Source]:
+    """The same, each glanced at."""
+    sources = name_sources(names)
     for source in sources:
         source.glance()
     return sources

@@ -29,10 +29,10 @@ def read_documents(source: Path | bytes | str) -> Documents:
             return _read(file)
     except FileNotFoundError:
         raise WorkflowError("no such file") from None
+    except WorkflowError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, WorkflowError):
-            raise
-        raise WorkflowError(f"can't be read: {error}") from None
+        raise WorkflowError(f"can't be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _read(file: BinaryIO) -> Documents:
@@ -45,6 +45,8 @@ def _read(file: BinaryIO) -> Documents:
         return _embedded(_safetensors_texts(file, head), "safetensors file")
     file.seek(0)
     data = file.read(MAX_TEXT + 1)
+    if not data:
+        raise WorkflowError("empty; expected a workflow")
     if len(data) > MAX_TEXT:
         raise WorkflowError(f"more than {MAX_TEXT} bytes; a workflow file is smaller")
     document = parse_json(data, "neither JSON nor a PNG, WebP, .latent or .safetensors file with a workflow in it")
