@@ -81,11 +81,10 @@ def main() -> None:
     ways = {"plain": (FixedPoint(), False), "fixed point, 5": (FixedPoint(5), False)}
     ways["replay"] = (FixedPoint(measure=True), True)
     for name, (solve, replay) in ways.items():
-        trips = ", ".join(f"{count} steps {round_trip(count, solve, replay):.2g}" for count in (10, 50, 200))
+        trips = ", ".join(f"{count} steps {round_trip(count, solve, replay):.3g}" for count in (10, 50, 200))
         print(f"round trip, {name}: {trips}")
-    print(
-        f"order of convergence: {order('karras', 'first'):.2f}, {order('trailing', 'clean'):.2f} with trailing, clean"
-    )
+    for spacing, landing in (("karras", "first"), ("trailing", "clean")):
+        print(f"order of convergence, {spacing} spacing, landing {landing}: {order(spacing, landing):.2f}")
     print(f"RePaint: {hole(1):.2f} without, {hole(10):.2f} with stretches of 2 run 10 times, 1.35 expected")
 
 
