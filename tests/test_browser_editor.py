@@ -129,6 +129,7 @@ def test_shipped_workflows_open_and_become_pictures(server, page, workflow):
     assert not any(seen[wrong] for wrong in ("missing", "open", "over", "small", "dialogs")), seen
     made = list(server.pictures(server.history(page("run")["answer"]["prompt_id"])))
     assert made and all(np.asarray(picture).std() > 0 for picture in made)
+    page("until", {"kind": "execution_success"})
     if SHOTS:
         page("shot", str(Path(SHOTS) / f"{workflow.stem}.png"))
 
@@ -270,7 +271,7 @@ def test_a_guidance_schedule_shows_its_curve(page, drawn):
 
 
 def test_progress_and_previews_show_while_sampling(server, page, drawn):
-    page("open", {"workflow": with_curve("2.5", 200)})
+    page("open", {"workflow": with_curve("2.5", 60)})
     ran = page("run")
     page("until", {"kind": "b_preview", "count": 3})
     seen = page("shownOn", "DDIMSampler")
@@ -278,7 +279,7 @@ def test_progress_and_previews_show_while_sampling(server, page, drawn):
     assert seen["picture"]
     server.history(ran["answer"]["prompt_id"])
     told = page("told")
-    assert {"kind": "progress", "value": 200} in told
+    assert any(each["kind"] == "progress" and each["value"] == 60 for each in told)
     assert all(each["size"] > 100 for each in told if each["kind"] == "b_preview")
 
 

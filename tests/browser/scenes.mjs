@@ -12,12 +12,15 @@ export const listen = (page) =>
     }
   })
 
-/** Whether nodes are elements of the page (true) or drawn on its canvas; false where this editor has no such choice. */
+/**
+ * Whether nodes are elements of the page (true) or drawn on its canvas; false where this editor has no such choice.
+ * Front end 1.27 has it, but shows no widget there that a pack brings.
+ */
 export async function drawNodes(page, asElements) {
-  const known = await page.evaluate(async (on) => {
-    const { settingsLookup } = app.ui.settings
-    const known = 'Comfy.VueNodes.Enabled' in settingsLookup
-    if (known || !on) await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)
+  const known = await page.evaluate(async (asElements) => {
+    const [major, minor] = window.__COMFYUI_FRONTEND_VERSION__.split('.').map(Number)
+    const known = major > 1 || minor > 30
+    if (known) await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', asElements)
     return known
   }, asElements)
   await page.waitForTimeout(500)
@@ -207,8 +210,10 @@ export async function openTemplate(page, { pack, name }) {
   await page.waitForTimeout(2500)
 }
 
-/** A screenshot of the whole graph. */
+/** A screenshot of the whole graph, in a window large enough to read it. */
 export async function shot(page, path) {
+  const usual = page.viewportSize()
+  await page.setViewportSize({ width: 2400, height: 1400 })
   await page.evaluate(() => {
     const boxes = app.graph.nodes.map(({ pos, size }) => [pos[0], pos[1] - 40, pos[0] + size[0], pos[1] + size[1]])
     const [x0, y0, x1, y1] = [0, 1, 2, 3].map((side) => Math[side < 2 ? 'min' : 'max'](...boxes.map((box) => box[side])))
@@ -216,6 +221,7 @@ export async function shot(page, path) {
     Object.assign(app.canvas.ds, { scale, offset: [90 / scale - x0, 110 / scale - y0] })
     app.canvas.setDirty(true, true)
   })
-  await page.waitForTimeout(1000)
+  await page.waitForTimeout(1500)
   await page.screenshot({ path })
+  await page.setViewportSize(usual)
 }
