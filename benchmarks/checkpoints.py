@@ -207,7 +207,7 @@ def comfyui() -> Candidate:
         latent = torch.zeros(1, 4, side // 8, side // 8)
         noise = torch.randn(latent.shape)
         state = comfy.sample.sample(
-            model, noise, steps, SCALE, "ddim", "ddim_uniform", positive, negative, latent, disable_pbar=True
+            model, noise, steps, SCALE, "ddim", "ddim_uniform", positive, negative, latent, seed=0, disable_pbar=True
         )
         return vae.decode(state) if picture else state
 

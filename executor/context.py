@@ -22,6 +22,7 @@ class Interrupted(Exception):
 class Context:
     """Folders and device of a run, and where progress goes.
 
+    `dtype` is the number type that models are computed in, or "auto" for what suits device and model.
     `report(value, total, preview)` is the host's; it raises `Interrupted` when the run is to stop.
     """
 
@@ -31,6 +32,7 @@ class Context:
     models_dir: Path = Path("models")
     device: str = "auto"
     report: Callable[[float, float, Any], None] | None = None
+    dtype: str = "auto"
 
     def progress(self, value: float, total: float, preview: Any = None) -> None:
         """Report that the running node has done `value` of `total` steps; raises `Interrupted` to stop it.

@@ -7,6 +7,7 @@ from .controlnet import ControlledDiffusion, ControlNet
 from .diffusion_run import DiffusionRun
 from .families import model_config
 from .latent_diffusion import LatentDiffusion, ModelConfig
+from .memory import NotEnoughMemory
 from .precision import best_dtype, cpu_has_bfloat16
 from .sharing import Kept, Shared
 from .text import TextConfig, TextTransformer
@@ -23,6 +24,7 @@ __all__ = [
     "Kept",
     "LatentDiffusion",
     "ModelConfig",
+    "NotEnoughMemory",
     "Shared",
     "TextConfig",
     "TextTransformer",

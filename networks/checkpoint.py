@@ -38,6 +38,7 @@ from .families import (
     unet_facts,
 )
 from .latent_diffusion import LatentDiffusion
+from .memory import NotEnoughMemory, check_fits
 from .names import published_names
 from .open_clip import clip_names
 from .precision import best_dtype
@@ -109,7 +110,7 @@ def load_controlnet(path: Path, device: str = "cpu", dtype: torch.dtype | None =
 def load_autoencoder(path: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Autoencoder:
     """Load an autoencoder alone, from a file of the published or diffusers layout, a diffusers folder or a checkpoint.
 
-    `dtype` None is float32. Raises CheckpointError as `load_checkpoint` does.
+    `dtype` None is what suits the device and the network's size. Raises CheckpointError as `load_checkpoint` does.
     """
     path = Path(path)
     with _naming(path):
@@ -117,7 +118,8 @@ def load_autoencoder(path: Path, device: str = "cpu", dtype: torch.dtype | None 
         with _guessing(source, ALONE):
             with torch.device("meta"):
                 network = Autoencoder(autoencoder_config(source.shapes, ""))
-            _fill(network, source.tensors, device, lambda name: dtype or torch.float32)
+            dtype = dtype or best_dtype(device, sum(p.numel() for p in network.parameters()))
+            _fill(network, source.tensors, device, lambda name: dtype)
     return network
 
 
@@ -185,10 +187,10 @@ def _naming(path: Path) -> Iterator[None]:
     """Adds the file to what goes wrong, where the message doesn't name it yet."""
     try:
         yield
-    except CheckpointError as error:
+    except (CheckpointError, NotEnoughMemory) as error:
         if str(path) in str(error):
             raise
-        raise CheckpointError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -212,6 +214,8 @@ def _fill(network: nn.Module, tensors: Tensors, device: str, dtype: Callable[[st
     _check_names(expected, tensors)
     for name, shape in expected.items():
         tensors[name] = _fitting(name, tensors[name], shape)
+    needed = sum(shape.numel() * dtype(name).itemsize for name, shape in expected.items())
+    check_fits("this model, with its weights alone,", needed, device, "close other programs, or try --dtype bfloat16")
     filled = {name: _converted(name, tensors.pop(name), device, dtype(name)) for name in expected}
     network.load_state_dict(filled, assign=True)
     network.eval().requires_grad_(False)

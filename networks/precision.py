@@ -4,7 +4,7 @@ import torch
 
 __all__ = ["SMALL", "best_dtype", "cpu_has_bfloat16"]
 
-SMALL = 100_000_000
+SMALL = 50_000_000
 """Models of fewer weights than this are fast enough in float32."""
 
 

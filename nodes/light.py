@@ -102,19 +102,19 @@ class LightHost:
 
     def checkpoints(self) -> list[str]:
         """Names that a loader offers: the shipped model first, then what lies in the models folder."""
-        return self._names("checkpoints")
+        return self._folders().names("checkpoints")
 
     def controlnets(self) -> list[str]:
         """Names that a ControlNet loader offers: the shipped one first, then what lies in the models folder."""
-        return self._names("controlnet")
+        return self._folders().names("controlnet")
 
     def vaes(self) -> list[str]:
         """Names that a VAE loader offers."""
-        return self._names("vae")
+        return self._folders().names("vae")
 
     def diffusers(self) -> list[str]:
         """Names of diffusers folders."""
-        return self._names("diffusers")
+        return self._folders().names("diffusers")
 
     def embeddings(self) -> list[Path]:
         """Folders in which a prompt's embeddings lie."""
@@ -125,30 +125,25 @@ class LightHost:
 
         Raises ValueError, with the folders looked in and names like it, for one that isn't there.
         """
-        shipped = SHIPPED_MODELS.get(kind)
-        return shipped if shipped is not None and name == shipped.name else self._folders().find(kind, name)
+        return self._folders().find(kind, name)
 
     def load_checkpoint(self, name: str, kind: str = "checkpoints") -> tuple[Model, Clip, Vae]:
         """Load one of `checkpoints()`, or of `diffusers()`; one that hasn't changed is loaded once."""
-        diffusion = _load(load_checkpoint, self.find(kind, name), self.device())
+        diffusion = _load(load_checkpoint, self.find(kind, name), self.device(), self.dtype())
         return Model(diffusion), Clip(diffusion, self.embeddings), Vae(diffusion.first_stage_model)
 
     def load_controlnet(self, name: str) -> ControlModel:
         """Load one of `controlnets()`."""
         path = self.find("controlnet", name)
         averaged = path.stem.removesuffix("_fp16").endswith("_shuffle")
-        return ControlModel(_load(load_controlnet, path, self.device()), averaged)
+        return ControlModel(_load(load_controlnet, path, self.device(), self.dtype()), averaged)
 
     def load_vae(self, name: str) -> Vae:
         """Load one of `vaes()`."""
-        return Vae(_load(load_autoencoder, self.find("vae", name), self.device()))
+        return Vae(_load(load_autoencoder, self.find("vae", name), self.device(), self.dtype()))
 
     def _folders(self) -> ModelFolders:
-        return ModelFolders.of(context.current().models_dir)
-
-    def _names(self, kind: str) -> list[str]:
-        names, shipped = self._folders().names(kind), SHIPPED_MODELS.get(kind)
-        return names if shipped is None else [shipped.name, *(name for name in names if name != shipped.name)]
+        return ModelFolders.of(context.current().models_dir, SHIPPED_MODELS)
 
     def sample(self, model: Model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""
@@ -212,6 +207,11 @@ class LightHost:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
 
+    def dtype(self) -> torch.dtype | None:
+        """The number type that models are computed in: what the run asked for, None for what suits them."""
+        asked = context.current().dtype
+        return None if asked == "auto" else getattr(torch, asked)
+
     def input_dir(self) -> Path:
         """Where LoadImage reads."""
         return context.current().input_dir
@@ -228,11 +228,14 @@ class LightHost:
 _lock = threading.Lock()
 
 
+Loader = Callable[[Path, str, torch.dtype | None], nn.Module]
+
+
 @lru_cache(maxsize=3)
-def _load_once(load: Callable[[Path, str], nn.Module], path: Path, changed: int, device: str) -> nn.Module:
-    return load(path, device)
+def _load_once(load: Loader, path: Path, changed: int, device: str, dtype: torch.dtype | None) -> nn.Module:
+    return load(path, device, dtype)
 
 
-def _load(load: Callable[[Path, str], nn.Module], path: Path, device: str) -> nn.Module:
+def _load(load: Loader, path: Path, device: str, dtype: torch.dtype | None) -> nn.Module:
     with _lock:
-        return _load_once(load, path, path.stat().st_mtime_ns, device)
+        return _load_once(load, path, path.stat().st_mtime_ns, device, dtype)

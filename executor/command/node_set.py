@@ -67,6 +67,7 @@ def _context_of(arguments: argparse.Namespace) -> Context:
         temp_dir=usual.temp_dir,
         models_dir=arguments.models or usual.models_dir,
         device=arguments.device,
+        dtype=arguments.dtype,
     )
 
 

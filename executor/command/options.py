@@ -47,3 +47,9 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="DIR", type=Path, help="where LoadImage looks (default: ./input)")
     parser.add_argument("--output", metavar="DIR", type=Path, help="where files are written (default: ./output)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="the number type of models (default: float32 for small ones, else what the device is fast in)",
+    )
