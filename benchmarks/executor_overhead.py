@@ -1,10 +1,10 @@
-"""What the executor itself costs per node, on chains and fans, for each cache.
+"""What the executor itself costs per node, on chains and fans, for each cache; and what a start costs.
 
     python benchmarks/executor_overhead.py [--comfyui DIR]
 
 With a ComfyUI checkout (and its requirements) ComfyUI's own PromptExecutor runs the same prompts in the same process,
-validation included on both sides, as its server would do it. Times are processor time, so that a busy machine counts
-little; the best of three, each with a fresh executor (ComfyUI: one).
+validation included on both sides, as its server would do it, and ComfyUI is started as well. Times are processor time,
+so that a busy machine counts little; the best of three, each with a fresh executor (ComfyUI: one).
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import gc
 import importlib
 import logging
 import os
+import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -147,11 +150,49 @@ def seconds(prepare: Callable[[dict], Callable[[], None]], prompt: dict, repeats
     return min(times)
 
 
+TOYS = """
+class Toy:
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE = (), "work", True
+    INPUT_TYPES = classmethod(lambda cls: {})
+    def work(self):
+        return {}
+NODE_CLASS_MAPPINGS = {"Toy": Toy}
+"""
+
+
+def print_starts(comfyui: Path | None, repeats: int = 3) -> None:
+    """From process start to the end of a run of one toy node; ComfyUI's until it would listen, without other packs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "toys.py").write_text(TOYS)
+        (folder / "toy.json").write_text('{"1": {"class_type": "Toy", "inputs": {}}}')
+        run = [sys.executable, "-m", "comfyui_ddim", "run", "toy.json", "--nodes", "toys.py"]
+        lines = {"run": run}
+        if comfyui is not None:
+            bare = ["--cpu", "--quick-test-for-ci", "--disable-all-custom-nodes", "--disable-api-nodes"]
+            bare += ["--base-directory", name, "--database-url", "sqlite:///:memory:"]
+            lines["ComfyUI"] = [sys.executable, str(comfyui / "main.py"), *bare]
+            lines["run --comfyui"] = [*run, "--comfyui", str(comfyui), "--device", "cpu"]
+        best = {what: min(child_seconds(line, folder) for _ in range(repeats)) for what, line in lines.items()}
+    for what, took in best.items():
+        part = f", {took / best['ComfyUI']:.2f} of ComfyUI's" if "ComfyUI" in best else ""
+        print(f"start of {what}: {took:.2f} s{part}", flush=True)
+
+
+def child_seconds(line: list[str], folder: Path) -> float:
+    """The processor time of another process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(line, cwd=folder, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the starts, then the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--comfyui", type=Path, help="a ComfyUI checkout to compare with")
     folder = parser.parse_args().comfyui
+    print_starts(folder and folder.resolve())
     runners = {f"ours, {cache}": ours(cache) for cache in ("classic", "lru", "none")}
     if folder is not None:
         runners["ComfyUI"] = theirs(folder.resolve())

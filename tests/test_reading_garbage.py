@@ -18,7 +18,28 @@ from comfyui_ddim.executor.reading import convert_workflow, read_workflow  # noq
 RECORDED = Path(__file__).parent / "workflows"
 OBJECT_INFO = json.loads((RECORDED / "object_info.json").read_text())
 NAMES = ["subgraph_nested", "subgraph_promoted_twice", "group_node_primitive", "schema_1", "bypassed_mixed", "seeds"]
-SEEDS = [json.loads((RECORDED / f"{name}.json").read_text())["workflow"] for name in NAMES]
+NAMES += ["newer/promoted_nested_three", "newer/subgraph_promoted_twice"]
+PROXIES = {"properties": {"proxyWidgets": [["2", "text"], ["-1", "a"]]}, "widgets_values": ["x", 1]}
+BY_NAME = {
+    "nodes": [
+        {"id": 1, "type": "ReadingSource"},
+        {"id": 2, "type": "SetNode", "inputs": [{"name": "*", "type": "*", "link": 1}], "widgets_values": ["a"]},
+        {"id": 3, "type": "GetNode", "widgets_values": ["a"]},
+        {"id": 4, "type": "ReadingSave", "inputs": [{"name": "images", "type": "IMAGE", "link": 2}]},
+        {"id": 5, "type": "outer", "properties": {"proxyWidgets": [["6", "text", "2"]]}, "widgets_values": ["y"]},
+    ],
+    "links": [[1, 1, 3, 2, 0, "IMAGE"], [2, 3, 0, 4, 0, "IMAGE"]],
+    "definitions": {
+        "subgraphs": [
+            {"id": "outer", "nodes": [{"id": 6, "type": "inner", **PROXIES}]},
+            {"id": "inner", "nodes": [{"id": 2, "type": "ReadingWidgets"}]},
+        ]
+    },
+    "extra": {"frontendVersion": "1.58.1"},
+}
+SEEDS = [json.loads((RECORDED / f"{name}.json").read_text())["workflow"] for name in NAMES] + [BY_NAME]
+NEWER_OBJECT_INFO = json.loads((RECORDED / "newer" / "object_info.json").read_text())
+OBJECT_INFO = NEWER_OBJECT_INFO | OBJECT_INFO
 
 junk = st.recursive(
     st.one_of(
@@ -125,6 +146,8 @@ def nest(subgraphs, top="0"):
 
 def test_a_million_nodes():
     refused({"nodes": [{"id": 1}] * 1_000_000}, "at most 100000")
+    with pytest.raises(WorkflowError, match="100001 nodes; at most 100000"):
+        read_workflow(json.dumps({str(i): {"class_type": "A"} for i in range(100_001)}).encode(), None)
 
 
 def test_subgraphs_that_multiply():

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import WorkflowError
 from .convert import convert_workflow
 from .files import Documents, read_documents
+from .limits import MAX_NODES
 from .png import embed_metadata
 
 __all__ = ["Prompt", "convert_workflow", "embed_metadata", "read_workflow"]
@@ -39,6 +40,8 @@ def read_workflow(source: Path | bytes | str, object_info: Mapping[str, Any] | N
 
 def _prompt(documents: Documents, object_info: Mapping[str, Any] | None) -> Prompt:
     if documents.prompt is not None:
+        if len(documents.prompt) > MAX_NODES:
+            raise WorkflowError(f"{len(documents.prompt)} nodes; at most {MAX_NODES} are read")
         return Prompt(_fresh(documents.prompt), documents.workflow)
     assert documents.workflow is not None
     if object_info is None:
