@@ -25,7 +25,10 @@ from .plan import Options, Plan
 __all__ = ["Inverted", "Report", "Result", "follow", "go_back", "invert", "predictor", "run"]
 
 Report = Callable[[int, int, Tensor | None], None]
-"""Told how many steps are done, of how many, and the last x0 prediction; raises what stops the run."""
+"""Told how many steps are done, of how many, and what to preview: the last x0 prediction, of an inversion the state.
+
+Raises what stops the run.
+"""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def go_back(predict: Predict, latent: Tensor, schedule: Schedule, solve: FixedPo
         seen.append(step)
         if replay is not None:
             replay.see(step)
-        report(len(seen), len(schedule), None)
+        report(len(seen), len(schedule), step.x)
     x = seen[-1].x
     return Inverted(
         x_T=x.cpu(),
