@@ -88,9 +88,10 @@ export async function run(page) {
 }
 
 /** Waits until `kind` has been told `count` times. */
-export const until = (page, { kind, count = 1 }) =>
-  page.waitForFunction(([kind, count]) => told.filter((t) => t.kind === kind).length >= count, [kind, count], { timeout: 240_000 })
-    .then(() => null)
+export async function until(page, { kind, count = 1 }) {
+  const seen = ([kind, count]) => told.filter((t) => t.kind === kind).length >= count
+  await page.waitForFunction(seen, [kind, count], { timeout: 240_000, polling: 100 })
+}
 
 /** What the page has been told since it last queued. */
 export const told = (page) => page.evaluate(() => window.told)
