@@ -209,14 +209,17 @@ def _part_dtype(name: str, device: str, dtype: torch.dtype) -> torch.dtype:
 
 
 def _fill(network: nn.Module, tensors: Tensors, device: str, dtype: Callable[[str], torch.dtype]) -> None:
-    """Put the tensors into a network on the meta device, taking them out of the dict; all are checked first."""
+    """Put the tensors into a network on the meta device, taking them out of the dict; all are checked first.
+
+    They are taken in the file's order, so that its mappings end one after the other.
+    """
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     _check_names(expected, tensors)
     for name, shape in expected.items():
         tensors[name] = _fitting(name, tensors[name], shape)
     needed = sum(shape.numel() * dtype(name).itemsize for name, shape in expected.items())
     check_fits("this model, with its weights alone,", needed, device, "close other programs, or try --dtype bfloat16")
-    filled = {name: _converted(name, tensors.pop(name), device, dtype(name)) for name in expected}
+    filled = {name: _converted(name, tensors.pop(name), device, dtype(name)) for name in list(tensors)}
     network.load_state_dict(filled, assign=True)
     network.eval().requires_grad_(False)
 

@@ -1,7 +1,6 @@
 """Reading tensors from a file, told by its content: safetensors, memory-mapped, or a pickle that holds only weights."""
 
 import contextlib
-import logging
 import pickle
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,8 @@ from torch import Tensor
 
 __all__ = ["CheckpointError", "Contents", "read_file"]
 
-log = logging.getLogger(__name__)
+MAPPED_TOGETHER = 100
+"""Tensors that share a mapping of their file: its pages count as used until the last of them is gone."""
 
 
 class CheckpointError(ValueError):
@@ -49,7 +49,12 @@ def read_file(path: Path) -> Contents:
             raise CheckpointError(f"{path}: a Git LFS pointer, expected the file that it stands for: run git lfs pull")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return Contents({name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {})  # noqa: SIM118
+            metadata, names = file.metadata() or {}, list(file.keys())
+        tensors: dict[str, Tensor] = {}
+        for start in range(0, len(names), MAPPED_TOGETHER):
+            with safe_open(path, framework="pt", device="cpu") as file:
+                tensors |= {name: file.get_tensor(name) for name in names[start : start + MAPPED_TOGETHER]}
+        return Contents(tensors, metadata)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: expected a whole safetensors or torch file, {_plain(error)}") from error
 
