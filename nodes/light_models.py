@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
@@ -38,17 +38,20 @@ class Extra:
 class ModelFolders:
     """The folders of every kind of model, looked through in order.
 
-    `models_dir` has a folder for each kind, named as in ComfyUI (checkpoints, vae, controlnet, embeddings, ...).
+    `models_dir` has a folder for each kind, named as in ComfyUI (checkpoints, vae, controlnet, embeddings, ...);
+    `shipped` has models that are always there, by kind.
     """
 
     models_dir: Path
-    extras: tuple[Extra, ...] = field(default=())
+    extras: tuple[Extra, ...] = ()
+    shipped: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, models_dir: Path) -> "ModelFolders":
+    def of(cls, models_dir: Path, shipped: Mapping[str, Path] | None = None) -> "ModelFolders":
         """With what the extra_model_paths.yaml files say that lie beside the models folder and in the current one."""
         places = dict.fromkeys((folder.resolve() / EXTRA) for folder in (models_dir.resolve().parent, Path()))
-        return cls(models_dir, tuple(_read(path, path.stat().st_mtime_ns) for path in places if path.is_file()))
+        extras = tuple(_read(path, path.stat().st_mtime_ns) for path in places if path.is_file())
+        return cls(models_dir, extras, shipped or {})
 
     def folders(self, kind: str) -> list[Path]:
         """The folders of a kind, whether they exist or not."""
@@ -60,8 +63,9 @@ class ModelFolders:
         return list(dict.fromkeys(found))
 
     def names(self, kind: str) -> list[str]:
-        """The models of a kind, sorted: paths below their folder, with "/"."""
-        return sorted(dict(self._models(kind)))
+        """The models of a kind: what ships, then the others sorted, as paths below their folder, with "/"."""
+        first = [self.shipped[kind].name] if kind in self.shipped else []
+        return first + sorted(dict(self._models(kind)).keys() - set(first))
 
     def find(self, kind: str, name: str) -> Path:
         """The file or folder of a model's name as a workflow writes it.
@@ -80,6 +84,8 @@ class ModelFolders:
 
     def _models(self, kind: str) -> Iterator[tuple[str, Path]]:
         also = WITH_FOLDERS.get(kind, ())
+        if kind in self.shipped:
+            yield self.shipped[kind].name, self.shipped[kind]
         for folder in self.folders(kind):
             yield from _below(folder, files=kind != "diffusers", indexed=bool(also) or kind == "diffusers")
         for other in also:

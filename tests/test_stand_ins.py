@@ -150,12 +150,13 @@ def test_the_nodes_hand_on_what_they_are_asked():
 def test_a_sampler_or_scheduler_of_comfyui_alone_is_named_before_any_work():
     for node in ("KSampler", "KSamplerAdvanced"):
         check = STAND_IN_CLASS_MAPPINGS[node].VALIDATE_INPUTS
-        assert check("ddim", "karras") is True and check() is True
-        assert check("dpmpp_2m", "karras") == (
+        assert check("ddim") is True and check() is True
+        assert check("dpmpp_2m") == (
             "sampler 'dpmpp_2m' is none of those that run without ComfyUI (euler, euler_ancestral, ddpm, ddim): "
             "run with --comfyui DIR"
         )
-        assert check("euler", "align_your_steps").startswith("scheduler 'align_your_steps' is none of those")
+    with pytest.raises(ValueError, match="scheduler 'align_your_steps' is none of those that run without ComfyUI"):
+        KSampling(0, 20, 7.0, "ddim", "align_your_steps")
     with pytest.raises(ValueError, match="sampler 'uni_pc' is none"):
         KSampling(0, 20, 7.0, "uni_pc", "normal")
 

@@ -19,17 +19,17 @@ LATENT = socket("LATENT", "The latent to start from.")
 
 
 class DdimSamplers:
-    """What both samplers share: a name that only ComfyUI knows is refused before anything runs."""
+    """What both samplers share: a sampler that only ComfyUI has is refused before anything runs."""
 
     CATEGORY = "sampling"
     FUNCTION = "sample"
     RETURN_TYPES = ("LATENT",)
 
     @classmethod
-    def VALIDATE_INPUTS(cls, sampler_name: str | None = None, scheduler: str | None = None) -> bool | str:
-        """Say which name isn't known."""
+    def VALIDATE_INPUTS(cls, sampler_name: str | None = None) -> bool | str:
+        """Say which samplers there are; None is one that another node will give."""
         try:
-            KSampling(0, 1, 1.0, sampler_name or "ddim", scheduler or "normal")
+            KSampling(0, 1, 1.0, sampler_name or "ddim", "normal")
         except ValueError as error:
             return str(error)
         return True
