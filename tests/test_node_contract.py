@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "web" / "docs"
@@ -163,6 +164,12 @@ def test_a_help_page_has_the_ranges_and_choices_of_the_node(key):
             assert kind.replace(",", " or ") in row, name
         if name in optional and "default" not in options:
             assert "| optional, " in row, name
+
+
+@every_node
+def test_a_help_page_has_a_picture_of_its_node(key):
+    with Image.open(DOCS / "pictures" / f"{key}.png") as picture:
+        assert picture.width >= 180 and picture.height >= 60
 
 
 @every_node
