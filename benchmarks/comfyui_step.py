@@ -1,8 +1,9 @@
 """What this pack adds to a step inside ComfyUI: its run beside ComfyUI's own sampler "ddim", on one model in one run.
 
-The two take turns, and each pair gives the ratio of its processor times a step; the median ratio counts. The model is
-the one that ships or, with --sd, a UNet of Stable Diffusion 1.5's size with random weights. In the second table the
-network gives its input back and takes no time: what is left is what the two samplers and ComfyUI around them take.
+The two take turns. Of every run two processor times are taken: of the network's calls, which are the same in both,
+and of all around them, which are the samplers' and ComfyUI's. The ratio is that of a step with the network's time the
+same in both, the median of all runs; so it doesn't feel how busy the machine was in whose turn. The model is the one
+that ships or, with --sd, a UNet of Stable Diffusion 1.5's size with random weights.
 
     OMP_NUM_THREADS=1 python benchmarks/comfyui_step.py --comfyui DIR [--steps 20] [--rounds 15] [--sd] [--profile]
 """
@@ -98,24 +99,40 @@ def contestants(model, positive: list, negative: list, latent: torch.Tensor, ste
     return {"ComfyUI's ddim": theirs, "DDIM Sampler": ours}
 
 
-def measure(name: str, runs: dict[str, Callable], steps: int, rounds: int) -> list[float]:
-    """Takes turns and prints a line for each, and the ratio of the two; returns the median ms a step of each."""
-    times: dict[str, list[float]] = {each: [] for each in runs}
-    results = {each: run() for each, run in runs.items()}
-    a, b = results.values()
+class Clock:
+    """Processor seconds in a model's network, and how often it was called."""
+
+    def __init__(self) -> None:
+        self.seconds, self.calls = 0.0, 0
+
+    def __call__(self, apply_model: Callable, given: dict) -> torch.Tensor:
+        """ComfyUI's place for a wrapper around the network."""
+        start = time.process_time()
+        x = apply_model(given["input"], given["timestep"], **given["c"])
+        self.seconds, self.calls = self.seconds + time.process_time() - start, self.calls + 1
+        return x
+
+
+def measure(name: str, runs: dict[str, Callable], clock: Clock, steps: int, rounds: int) -> None:
+    """Takes turns, and prints a line for each and the ratio of the two."""
+    inside: dict[str, list[float]] = {each: [] for each in runs}
+    around: dict[str, list[float]] = {each: [] for each in runs}
+    a, b = (run() for run in runs.values())
+    clock.calls = 0
     for i in range(rounds):
         for each in list(runs) if i % 2 else list(runs)[::-1]:
-            start = time.process_time()
+            clock.seconds, start = 0.0, time.process_time()
             runs[each]()
-            times[each].append((time.process_time() - start) / steps * 1000)
+            total = time.process_time() - start
+            inside[each].append(clock.seconds / steps * 1000)
+            around[each].append((total - clock.seconds) / steps * 1000)
     print(f"{name}, {steps} steps, {rounds} rounds; the results are {(a - b).abs().max():.1e} apart")
-    for each, taken in times.items():
-        print(f"  {each:16} {statistics.median(taken):9.3f} ms a step, best {min(taken):9.3f}")
-    theirs, ours = times.values()
-    ratios = sorted(o / t for o, t in zip(ours, theirs, strict=True))
-    low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-    print(f"  ratio            {statistics.median(ratios):9.4f} (middle half {low:.4f} to {high:.4f})")
-    return [statistics.median(taken) for taken in times.values()]
+    for each in runs:
+        own = statistics.median(around[each])
+        print(f"  {each:14} {statistics.median(inside[each]):9.3f} ms a step in the network, {own:.3f} ms around it")
+    network = statistics.median([ms for each in inside.values() for ms in each])
+    theirs, ours = (network + statistics.median(each) for each in around.values())
+    print(f"  {clock.calls} calls; ratio {ours / theirs:.4f}, {(ours - theirs) * 1000:+.0f} us a step")
 
 
 @torch.inference_mode()
@@ -131,7 +148,9 @@ def main() -> None:
     torch.manual_seed(0)
     load(args.comfyui)
     name, made = ("a UNet of SD 1.5's size", stable_diffusion()) if args.sd else ("the shipped model", shipped())
-    runs = contestants(*made, args.steps)
+    clock, model = Clock(), made[0].clone()
+    model.set_model_unet_function_wrapper(clock)
+    runs = contestants(model, *made[1:], args.steps)
     if args.profile:
         ours = runs["DDIM Sampler"]
         ours()
@@ -139,13 +158,7 @@ def main() -> None:
             ours()
         pstats.Stats(profile).sort_stats("cumulative").print_stats("comfyui_ddim|main|comfy", 40)
         return
-    step = measure(name, runs, args.steps, args.rounds)
-    model = made[0].clone()
-    model.set_model_unet_function_wrapper(lambda apply_model, given: given["input"])
-    own = measure(
-        f"{name}, its network left out", contestants(model, *made[1:], args.steps), args.steps, args.rounds * 3
-    )
-    print(f"so ours adds {(own[1] - own[0]) * 1000:.0f} us to a step, {(own[1] - own[0]) / step[0]:.2%} of ComfyUI's")
+    measure(name, runs, clock, args.steps, args.rounds)
 
 
 if __name__ == "__main__":
