@@ -132,7 +132,7 @@ def _read(path: Path, changed: int) -> Extra:
     try:
         import yaml  # an extra of its own: few need it
     except ImportError:
-        return _unread(f"{path} wasn't read: that needs PyYAML (pip install pyyaml)")
+        return _unread(f'{path} wasn\'t read: that needs PyYAML, pip install "comfyui-ddim[yaml]"')
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         sections = [section for section in (content or {}).values() if section is not None]

@@ -142,7 +142,7 @@ def test_without_pyyaml_one_line_says_so(models, caplog, monkeypatch):
     ModelFolders.of(models)
     ModelFolders.of(models)
     assert [record.message for record in caplog.records] == [
-        f"{models.parent.resolve() / EXTRA} wasn't read: that needs PyYAML (pip install pyyaml)"
+        f'{models.parent.resolve() / EXTRA} wasn\'t read: that needs PyYAML, pip install "comfyui-ddim[yaml]"'
     ]
 
 
