@@ -277,13 +277,13 @@ def test_a_guidance_schedule_shows_its_curve(page, drawn):
     assert page("curve", "DDIMGuidanceSchedule")["said"].endswith("6, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2")
 
 
-def test_progress_and_previews_show_while_sampling(server, page, drawn):
+def test_progress_and_previews_show_while_sampling(page, drawn):
     page("open", {"workflow": with_curve("2.5", 60)})
-    ran = page("run")
+    page("run")
     page("until", {"kind": "b_preview", "count": 3})
     seen = page("shownOn", "DDIMSampler")
     assert seen["picture"] and (seen["progress"] is None or 0 < seen["progress"] < 1), seen
-    server.history(ran["answer"]["prompt_id"])
+    page("until", {"kind": "execution_success"})
     told = page("told")
     assert any(each["kind"] == "progress" and each["value"] == 60 for each in told)
     assert all(each["size"] > 100 for each in told if each["kind"] == "b_preview")
@@ -293,15 +293,16 @@ def test_cancelling_stops_within_one_step(server, page):
     page("open", {"workflow": with_curve("3.5", 1000)})
     ran = page("run")
     page("until", {"kind": "progress", "count": 5})
-    steps = page("interrupt")
-    assert 5 <= steps["before"] < 900
-    assert steps["after"] <= steps["before"] + 1
+    stopped = page("interrupt")
     history = server.history(ran["answer"]["prompt_id"])
     assert history["status"]["status_str"] == "error" and not history["outputs"]
-    assert any(kind == "execution_interrupted" for kind, _ in history["status"]["messages"])
+    times = {kind: message["timestamp"] for kind, message in history["status"]["messages"]}
+    assert stopped["last"] < 1000
+    step = (times["execution_interrupted"] - times["execution_start"]) / stopped["last"]
+    assert times["execution_interrupted"] - stopped["answered"] < step + 500  # milliseconds, on a busy machine
 
 
-def test_an_error_of_a_run_is_told_in_plain_words(server, page, drawn):
+def test_an_error_of_a_run_is_told_in_plain_words(page, drawn):
     workflow = with_curve("2", 1000)
     (sampler,) = (node for node in workflow["nodes"] if node["type"] == "DDIMSampler")
     sampler["widgets_values"][5] = 0.5

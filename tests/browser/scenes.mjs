@@ -104,15 +104,13 @@ export const shownOn = (page, type) =>
     return { progress: node.progress ?? null, picture: Boolean(node.imgs?.length || node.widgets?.some((w) => w.name === '$$canvas-image-preview') || inPage) }
   }, type)
 
-/** Stops the run by the editor's own command: how many steps were told of before the answer, and in the end. */
+/** Stops the run by the editor's own command: when that was answered, in milliseconds, and the last step told of. */
 export async function interrupt(page) {
-  const steps = () => page.evaluate(() => told.filter((t) => t.kind === 'progress').length)
-  const answered = page.waitForResponse((response) => response.url().endsWith('/interrupt'))
+  const answered = page.waitForResponse((response) => response.url().endsWith('/interrupt')).then(() => Date.now())
   await page.evaluate(() => app.extensionManager.command.execute('Comfy.Interrupt'))
-  await answered
-  const before = await steps()
+  const time = await answered
   await until(page, { kind: 'execution_interrupted' })
-  return { before, after: await steps() }
+  return { answered: time, last: await page.evaluate(() => Math.max(...told.filter((t) => t.kind === 'progress').map((t) => t.value))) }
 }
 
 /** What the page says about an error: its dialogs and notes, and which nodes it marks. */
