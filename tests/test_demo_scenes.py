@@ -12,9 +12,9 @@ from comfyui_ddim.demo.scenes import (
     SKIES,
     Scene,
     Solid,
-    intersect,
     caption,
     column,
+    intersect,
     random_scene,
     render,
 )
