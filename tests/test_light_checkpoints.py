@@ -83,7 +83,12 @@ def runners(models, tmp_path_factory):
     mask[16:, :40] = 255
     Image.fromarray(mask.numpy()).save(base / "input" / "mask.png")
     context = Context(
-        input_dir=base / "input", output_dir=base / "output", temp_dir=base / "temp", models_dir=models, device="cpu"
+        input_dir=base / "input",
+        output_dir=base / "output",
+        temp_dir=base / "temp",
+        models_dir=models,
+        device="cpu",
+        dtype="float32",
     )
     comfyui, _, seen = load_comfyui(Path(os.environ["COMFYUI_DIR"]), context, models)
     yield {
