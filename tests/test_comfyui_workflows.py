@@ -41,7 +41,7 @@ def hosts(tmp_path_factory):
 
 
 def recording(classes, seen):
-    """The classes, whose nodes leave the latents they give in `seen`, each with the node's class."""
+    """The classes, whose nodes leave the latents they give in `seen`, each with the node's class and the output."""
 
     def recorded(name, cls):
         function = cls.FUNCTION
@@ -49,7 +49,9 @@ def recording(classes, seen):
         def work(self, **inputs):
             outputs = getattr(super(Recorded, self), function)(**inputs)
             found = outputs.get("result", ()) if isinstance(outputs, dict) else outputs
-            seen.extend((name, each["samples"]) for each in found if isinstance(each, dict) and "samples" in each)
+            for place, each in enumerate(found):
+                if isinstance(each, dict) and "samples" in each:
+                    seen.append((f"{name} {place}", each["samples"]))
             return outputs
 
         Recorded = type(cls.__name__, (cls,), {function: work})
@@ -76,4 +78,5 @@ def test_the_same_latents_in_both(hosts, workflow):
     assert any(name.startswith("DDIM") for name, _ in ours)
     for (name, a), (_, b) in zip(ours, theirs, strict=True):
         assert a.shape == b.shape
-        assert (a - b).abs().max() * SCALE <= 1e-4, name
+        limit = 1e-3 if name == "DDIMSampler 3" else 1e-4  # x0 predictions: the first are eps' difference twelvefold
+        assert (a - b).abs().max() * SCALE <= limit, name
