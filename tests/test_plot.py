@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from comfyui_ddim.executor.context import Context, using
-from comfyui_ddim.networks.unet import UNet
+from comfyui_ddim.networks import DiffusionRun
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
 from comfyui_ddim.nodes.chart import Line, Panel, areas, draw_panels, spread, ticks
 from comfyui_ddim.nodes.light import SHIPPED
@@ -38,8 +38,8 @@ def test_the_numbers_are_the_papers():
 def test_the_sampler_runs_what_is_drawn(monkeypatch):
     """The model is asked at the drawn timesteps, twice a step but where the drawn guidance is 1."""
     asked = []
-    forward = UNet.forward
-    monkeypatch.setattr(UNet, "forward", lambda *a: (asked.extend(a[2].tolist()), forward(*a))[1])
+    ask = DiffusionRun.apply_model
+    monkeypatch.setattr(DiffusionRun, "apply_model", lambda *a: (asked.extend(a[2].tolist()), ask(*a))[1])
     seen = []
     monkeypatch.setattr("comfyui_ddim.nodes.plot.panels", lambda drawn, x: (seen.append(drawn), panels(drawn, x))[1])
     (guidance,) = node("DDIMGuidanceSchedule").make("interval", 4.0, 1.0, 0.0, 0.5)
