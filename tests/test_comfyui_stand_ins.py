@@ -15,7 +15,7 @@ from PIL import Image
 
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
 
-OWN_CHOICES = {"ckpt_name", "image", "vae_name", "control_net_name", "sampler_name", "scheduler"}
+OWN_CHOICES = {"ckpt_name", "model_path", "image", "vae_name", "control_net_name", "sampler_name", "scheduler"}
 """Choices that are files, or of which we have only some."""
 
 
