@@ -102,7 +102,7 @@ def plot(back: list[list[float]], grid: dict[tuple[int, float], list[float]], pa
     left.set(title="Encode, then decode", ylabel="mean square error per dimension", yscale="log")
     for eta in ETAS:
         right.plot(STEPS, [grid[s, eta][0] for s in STEPS], "o-", label=f"eta {eta:g}")
-    right.set(title="Sample quality", ylabel="Frechet distance, judge's features", yscale="log")
+    right.set(title="Sample quality", ylabel="Frechet distance, judge's features")
     for axes, ticks in ((left, STEPS_BACK), (right, STEPS)):
         axes.set(xlabel="steps", xscale="log")
         axes.set_xticks(ticks, ticks)
