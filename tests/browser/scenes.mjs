@@ -195,17 +195,30 @@ export const selected = (page) => page.evaluate(() => app.graph.nodes.length)
 export async function templates(page, pack) {
   await page.evaluate(() => app.extensionManager.command.execute('Comfy.BrowseTemplates'))
   await page.getByText(pack, { exact: true }).first().click()
-  const names = await page.waitForFunction((pack) => {
+  // Cards below the fold are made, and their pictures loaded, only when they come into view.
+  const seen = await page.waitForFunction((pack) => {
+    const found = (window.thumbnails ??= {})
     const images = [...document.querySelectorAll(`img[src*="/workflow_templates/${pack}/"]`)]
-    const seen = images.filter((image) => image.complete && image.naturalWidth)
-    return seen.length > 3 && seen.length === images.length ? seen.map((image) => [decodeURIComponent(image.src).split('/').pop(), image.naturalWidth]) : null
-  }, pack)
-  return names.jsonValue()
+    for (const image of images) if (image.complete && image.naturalWidth) found[image.src] = image.naturalWidth
+    const last = images.find((image) => !(image.src in found)) ?? images.at(-1)
+    last?.scrollIntoView()
+    const before = window.thumbnailsSeen ?? 0
+    window.thumbnailsSeen = Object.keys(found).length
+    window.thumbnailsSince = window.thumbnailsSeen === before ? (window.thumbnailsSince ?? 0) + 1 : 0
+    return window.thumbnailsSeen && window.thumbnailsSince > 8
+      ? Object.entries(found).map(([src, width]) => [decodeURIComponent(src).split('/').pop(), width])
+      : null
+  }, pack, { polling: 400 })
+  const listed = await seen.jsonValue()
+  await page.evaluate(() => document.querySelector('img[src*="/workflow_templates/"]')?.scrollIntoView())
+  return listed
 }
 
 /** Opens a workflow by a click on its thumbnail. */
 export async function openTemplate(page, { pack, name }) {
-  await page.locator(`img[src*="/workflow_templates/${pack}/${name}."]`).first().click()
+  const thumbnail = page.locator(`img[src*="/workflow_templates/${pack}/${name}."]`).first()
+  await thumbnail.scrollIntoViewIfNeeded()
+  await thumbnail.click()
   await page.waitForTimeout(2500)
 }
 
