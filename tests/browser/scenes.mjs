@@ -191,32 +191,23 @@ export const selected = (page) => page.evaluate(() => app.graph.nodes.length)
 
 // ---- templates
 
-/** The workflows that the template browser lists under a pack's name, and how wide their thumbnails are. */
+/** The workflows that the template browser is given for a pack, and how wide the thumbnails in view are, by name. */
 export async function templates(page, pack) {
   await page.evaluate(() => app.extensionManager.command.execute('Comfy.BrowseTemplates'))
   await page.getByText(pack, { exact: true }).first().click()
-  // Cards below the fold are made, and their pictures loaded, only when they come into view.
-  const seen = await page.waitForFunction((pack) => {
-    const found = (window.thumbnails ??= {})
-    const images = [...document.querySelectorAll(`img[src*="/workflow_templates/${pack}/"]`)]
-    for (const image of images) if (image.complete && image.naturalWidth) found[image.src] = image.naturalWidth
-    const last = images.find((image) => !(image.src in found)) ?? images.at(-1)
-    last?.scrollIntoView()
-    const before = window.thumbnailsSeen ?? 0
-    window.thumbnailsSeen = Object.keys(found).length
-    window.thumbnailsSince = window.thumbnailsSeen === before ? (window.thumbnailsSince ?? 0) + 1 : 0
-    return window.thumbnailsSeen && window.thumbnailsSince > 8
-      ? Object.entries(found).map(([src, width]) => [decodeURIComponent(src).split('/').pop(), width])
-      : null
-  }, pack, { polling: 400 })
-  const listed = await seen.jsonValue()
-  await page.evaluate(() => document.querySelector('img[src*="/workflow_templates/"]')?.scrollIntoView())
-  return listed
+  // Cards below the fold get their pictures only when somebody scrolls there.
+  const seen = await page.waitForFunction(() => {
+    const images = [...document.querySelectorAll('[data-testid^="template-workflow-"] img')]
+    const found = images.filter((image) => image.complete && image.naturalWidth)
+    return found.length > 2 ? found.map((image) => [image.alt, image.naturalWidth]) : null
+  })
+  const given = await page.evaluate(async () => (await fetch('/api/workflow_templates')).json())
+  return [given[pack], await seen.jsonValue()]
 }
 
 /** Opens a workflow by a click on its thumbnail. */
-export async function openTemplate(page, { pack, name }) {
-  const thumbnail = page.locator(`img[src*="/workflow_templates/${pack}/${name}."]`).first()
+export async function openTemplate(page, { name }) {
+  const thumbnail = page.locator(`[data-testid="template-workflow-${name}"] img`).first()
   await thumbnail.scrollIntoViewIfNeeded()
   await thumbnail.click()
   await page.waitForTimeout(2500)
