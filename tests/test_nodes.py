@@ -55,6 +55,10 @@ PUBLISHED = {
         ["epsilon_scaling", "epsilon_scaling_schedule", "score_corrector", "options"],
         ["DDIM_OPTIONS"],
     ),
+    "DDIMPlot": (
+        "model steps cfg eta denoise over width height guidance_schedule eta_schedule schedule".split(),
+        ["IMAGE"],
+    ),
     "DDIMFilmStrip": (["images", "columns", "gap", *(f"images_{i}" for i in range(2, 7))], ["IMAGE"]),
     "DDIMSamplerSelect": (["eta", "start", "eta_schedule", "x0", "schedule", "options"], ["SAMPLER"]),
     "DDIMSigmas": (["model", "steps", "denoise", "schedule"], ["SIGMAS"]),
