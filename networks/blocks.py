@@ -23,16 +23,36 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
+class Convolution(nn.Conv2d):
+    """A 3 x 3 convolution (b, c_in, h, w) -> (b, c_out, h, w); on a CPU, of small maps as one matrix product.
+
+    Torch's own brings the weights into another order at every call. Where there are many more of them than of pixels,
+    that takes longer than the arithmetic does: at 8 x 8 and 4 x 4, twice to three times as long as all of this.
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, _, h, w = x.shape
+        in_order = self.weight.is_contiguous(memory_format=torch.channels_last)
+        if not in_order or x.device.type != "cpu" or 4 * b * h * w > self.out_channels:
+            return super().forward(x)
+        padded = F.pad(rearrange(x, "b c h w -> b h w c"), (0, 0, 1, 1, 1, 1))
+        windows = rearrange(padded.unfold(1, 3, 1).unfold(2, 3, 1), "b h w c i j -> (b h w) (i j c)")
+        out = F.linear(windows, rearrange(self.weight, "o c i j -> o (i j c)"), self.bias)
+        return rearrange(out, "(b h w) o -> b o h w", b=b, h=h)
+
+
 class ResBlock(nn.Module):
     """(b, c_in, h, w) and a time embedding (b, e) -> (b, c_out, h, w)."""
 
     def __init__(self, c_in: int, c_out: int, embed: int) -> None:
         super().__init__()
-        self.in_layers = nn.Sequential(nn.GroupNorm(32, c_in), nn.SiLU(), nn.Conv2d(c_in, c_out, 3, padding=1))
+        self.in_layers = nn.Sequential(nn.GroupNorm(32, c_in), nn.SiLU(), Convolution(c_in, c_out))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embed, c_out))
         # The third entry was dropout: kept as a place, since the published keys count it.
-        convolution = nn.Conv2d(c_out, c_out, 3, padding=1)
-        self.out_layers = nn.Sequential(nn.GroupNorm(32, c_out), nn.SiLU(), nn.Identity(), convolution)
+        self.out_layers = nn.Sequential(nn.GroupNorm(32, c_out), nn.SiLU(), nn.Identity(), Convolution(c_out, c_out))
         self.skip_connection = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor, emb: Shared) -> Tensor:
@@ -52,8 +72,8 @@ class CrossAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(width, width))
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (b, heads, m, width / heads) of a context."""
-        return self._split(self.to_k(context)), self._split(self.to_v(context))
+        """Keys and values (b, heads, m, width / heads) of a context, as the product reads them fastest."""
+        return self._split(self.to_k(context)).contiguous(), self._split(self.to_v(context)).contiguous()
 
     def _split(self, x: Tensor) -> Tensor:
         return rearrange(x, "b n (h d) -> b h n d", h=self.heads)
@@ -149,7 +169,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = Convolution(channels, channels)
 
     def forward(self, x: Tensor, size: torch.Size) -> Tensor:
         return self.conv(F.interpolate(x, size=size, mode="nearest"))
