@@ -1,4 +1,4 @@
-"""Train the model that ships, from nothing: `python -m comfyui_ddim.demo.train --help`."""
+"""Train the model and the ControlNet that ship, from nothing: `python -m comfyui_ddim.demo.train --help`."""
 
 import argparse
 import logging
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from ..networks import Autoencoder, LatentDiffusion, save_checkpoint
+from ..networks import Autoencoder, LatentDiffusion, load_checkpoint, save_checkpoint, save_controlnet
 from .classifier import accuracy, train_classifier
 from .data import training_set
 from .loop import Budget
 from .train_autoencoder import latent_means, psnr, to_tensor, train_autoencoder
+from .train_control import drawings_of, scaled_latents, train_control
 from .train_diffusion import MODEL, standardise, train_text, train_unet
 
 log = logging.getLogger(__name__)
@@ -19,28 +20,35 @@ HELD_OUT = 900_001  # the seed of scenes that no network is trained on
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Render, train each network in turn, write the checkpoint; what was done before in the folder is gone on from."""
+    """Render, train each network in turn, write both files; what was done before in the folder is gone on from."""
     parser = argparse.ArgumentParser(prog="python -m comfyui_ddim.demo.train", description=__doc__)
     parser.add_argument(
-        "--folder", type=Path, default=Path("runs"), help="where data and states are kept (%(default)s)"
+        "--folder", type=Path, default=Path("runs"), help="where data, states and results are kept (%(default)s)"
     )
-    parser.add_argument("--output", type=Path, help="the checkpoint to write (FOLDER/ddim-scenes.safetensors)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument(
-        "--minutes", type=float, default=130, help="time for all training, rendering aside (%(default)s)"
+        "--minutes", type=float, default=130, help="time to train the model, rendering aside (%(default)s)"
     )
     parser.add_argument("--scenes", type=int, default=16384, help="how many scenes to render (%(default)s)")
+    parser.add_argument(
+        "--control-minutes", type=float, default=45, help="time to train the ControlNet, 0 for none (%(default)s)"
+    )
+    parser.add_argument("--control-scenes", type=int, default=4096, help="how many scenes to draw (%(default)s)")
+    parser.add_argument("--checkpoint", type=Path, help="a finished model: only the ControlNet is trained, over it")
     parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and noise (%(default)s)")
     arguments = parser.parse_args(argv)
+    if arguments.checkpoint and not arguments.checkpoint.is_file():
+        parser.error(f"--checkpoint {arguments.checkpoint}: no such file, expected a finished model")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    build(
-        arguments.folder,
-        arguments.output or arguments.folder / "ddim-scenes.safetensors",
-        arguments.device,
-        60 * arguments.minutes,
-        arguments.scenes,
-        arguments.seed,
-    )
+    folder, device, seed = arguments.folder, arguments.device, arguments.seed
+    checkpoint = arguments.checkpoint or folder / "ddim-scenes.safetensors"
+    if not arguments.checkpoint:
+        build(folder, checkpoint, device, 60 * arguments.minutes, arguments.scenes, seed)
+    if arguments.control_minutes:
+        output = folder / "ddim-scenes-outline.safetensors"
+        build_control(
+            folder, checkpoint, output, device, 60 * arguments.control_minutes, arguments.control_scenes, seed
+        )
 
 
 def build(folder: Path, output: Path, device: str, seconds: float, count: int, seed: int) -> None:
@@ -64,6 +72,20 @@ def build(folder: Path, output: Path, device: str, seconds: float, count: int, s
     unet_budget = Budget(0.66 * seconds, 1e-3, warmup=200)
     both = train_unet(text, latents, scenes, unet_budget, folder / "unet.pt", device, seed)
     export(autoencoder, both, output)
+    log.info("wrote %s", output)
+
+
+def build_control(
+    folder: Path, checkpoint: Path, output: Path, device: str, seconds: float, count: int, seed: int
+) -> None:
+    """Spend `seconds` on a ControlNet that follows line drawings, over a finished model."""
+    pictures, scenes = training_set(folder, count, seed)
+    model = load_checkpoint(checkpoint, device)
+    drawings = drawings_of(scenes, folder / f"drawings-{seed}-{count}.npy")
+    latents = scaled_latents(model, pictures, folder / f"control-latents-{seed}-{count}.pt", device)
+    budget = Budget(seconds, 5e-4, warmup=50, average=0.99)
+    net = train_control(model, latents, drawings, scenes, budget, folder / "control.pt", device, seed)
+    save_controlnet(net, output)
     log.info("wrote %s", output)
 
 

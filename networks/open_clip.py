@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from .containers import CheckpointError
+
 __all__ = ["clip_names"]
 
 MODEL = {
@@ -31,7 +33,7 @@ def clip_names(tensors: Mapping[str, Tensor], prefix: str = "cond_stage_model.")
     """A checkpoint's tensors with `model.*` under the prefix renamed to `transformer.text_model.*`, the rest as it is.
 
     The joined projection to queries, keys and values becomes three views of it. Names that OpenCLIP doesn't give stay
-    as they are. Raises ValueError for a joined projection that isn't three of the same size.
+    as they are. Raises CheckpointError for a joined projection that isn't three of the same size.
     """
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -40,7 +42,8 @@ def clip_names(tensors: Mapping[str, Tensor], prefix: str = "cond_stage_model.")
             continue
         targets = _targets(own) if own is not None else ()
         if len(targets) > 1 and (not tensor.ndim or len(tensor) % len(targets)):
-            raise ValueError(f"tensor {name!r} has shape {list(tensor.shape)}, expected {len(targets)} times a width")
+            shape = list(tensor.shape)
+            raise CheckpointError(f"tensor {name!r} has shape {shape}, expected {len(targets)} times a width")
         parts = tensor.chunk(len(targets)) if len(targets) > 1 else (tensor,)
         for target, part in zip(targets, parts, strict=False):
             renamed[f"{prefix}transformer.text_model.{target}"] = part

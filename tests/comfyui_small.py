@@ -1,12 +1,10 @@
 """Small models of ComfyUI's own classes, with random weights, and what ComfyUI's and this pack's samplers make of them.
 
-Tests import what they need, the fixtures `comfy` and `side` with it.
+Tests import what they need, the fixture `side` with it.
 """
 
 import importlib
 import inspect
-import os
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -34,24 +32,6 @@ UNET = {
     "dtype": torch.float32,
 }
 """Stable Diffusion 1.5's UNet, narrower and with two levels instead of four."""
-
-
-@pytest.fixture(scope="module", name="comfy")
-def comfyui():
-    """ComfyUI's package in this process, on the CPU."""
-    sys.path.insert(0, os.environ["COMFYUI_DIR"])
-    try:
-        import comfy.cli_args
-
-        comfy.cli_args.args.cpu = True
-        import comfy.controlnet
-        import comfy.hooks
-        import comfy.sample
-        import comfy.sd
-
-        yield comfy
-    finally:
-        sys.path.remove(os.environ["COMFYUI_DIR"])
 
 
 def drawn(seed, *shape):

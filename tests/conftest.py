@@ -1,4 +1,4 @@
-"""Makes pytest treat the repository root as a folder, and starts the ComfyUI that some tests talk to."""
+"""Makes pytest treat the repository root as a folder; loads or starts the ComfyUI that some tests are about."""
 
 import json
 import os
@@ -62,6 +62,27 @@ class ComfyServer:
             for entry in output.get("images", ()):
                 file = self.base / entry["type"] / entry["subfolder"] / entry["filename"]
                 yield Image.open(BytesIO(file.read_bytes()))
+
+
+@pytest.fixture(scope="module")
+def comfy():
+    """ComfyUI's package in this process, on the CPU, from where COMFYUI_DIR says."""
+    sys.path.insert(0, os.environ["COMFYUI_DIR"])
+    try:
+        import comfy.cli_args
+
+        comfy.cli_args.args.cpu = True
+        import comfy.controlnet
+        import comfy.hooks
+        import comfy.sample
+        import comfy.samplers
+        import comfy.sd
+        import comfy.sd1_clip
+        import comfy.supported_models_base
+
+        yield comfy
+    finally:
+        sys.path.remove(os.environ["COMFYUI_DIR"])
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from comfyui_small import (
     PICTURE,
     SHAPE,
     UNET,
+    WIDTH,
     assert_same,
     changed,
-    comfyui,  # noqa: F401
     comfyuis,
     drawn,
     fill,
@@ -88,6 +88,27 @@ def with_controlnet(comfy, side):
     return changed(side, positive=positive, negative=negative)
 
 
+def with_image_tokens(comfy, side):
+    """As IP-Adapters do it: one more attention in a layer, to an image's tokens, for a part of the run."""
+    keys, values = drawn(11, 1, 4, 2 * WIDTH), drawn(12, 1, 4, 2 * WIDTH)
+
+    def attend(q, k, v, extra):
+        from comfy.ldm.modules.attention import optimized_attention
+
+        out = optimized_attention(q, k, v, extra["n_heads"])
+        if float(extra["sigmas"][0]) < 1:
+            return out
+        shown = [0.0 if which else 0.8 for which in extra["cond_or_uncond"]]
+        each = len(q) // len(shown)
+        weights = torch.tensor(shown).repeat_interleave(each)[:, None, None]
+        image = optimized_attention(q, keys.expand(len(q), -1, -1), values.expand(len(q), -1, -1), extra["n_heads"])
+        return out + weights * image
+
+    model = side.model.clone()
+    model.set_model_attn2_replace(attend, "middle", 0)
+    return changed(side, model=model)
+
+
 def with_rescale_cfg(comfy, side):
     return changed(side, model=node("nodes_model_advanced", "RescaleCFG", side.model, 0.7))
 
@@ -144,6 +165,7 @@ ATTACHED = [
     with_lora,
     with_scheduled_lora,
     with_controlnet,
+    with_image_tokens,
     with_rescale_cfg,
     with_pag,
     with_sag,

@@ -30,23 +30,6 @@ SCALE = 0.18215
 
 
 @pytest.fixture(scope="module")
-def comfy():
-    """ComfyUI's package in this process, on the CPU."""
-    sys.path.insert(0, os.environ["COMFYUI_DIR"])
-    try:
-        import comfy.cli_args
-
-        comfy.cli_args.args.cpu = True
-        import comfy.sample
-        import comfy.samplers
-        import comfy.sd
-
-        yield comfy
-    finally:
-        sys.path.remove(os.environ["COMFYUI_DIR"])
-
-
-@pytest.fixture(scope="module")
 def both(comfy):
     """The shipped model in both hosts: `host, model, vae, positive, negative` of each."""
     from comfyui_ddim.nodes.comfy import ComfyHost

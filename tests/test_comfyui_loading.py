@@ -19,7 +19,6 @@ from comfyui_ddim.sampler import DDIMSampler
 from comfyui_small import (
     assert_same,
     changed,
-    comfyui,  # noqa: F401
     comfyuis,
     drawn,
     ours,

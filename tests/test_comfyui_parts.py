@@ -17,7 +17,6 @@ from comfyui_small import (
     SHAPE,
     assert_same,
     changed,
-    comfyui,  # noqa: F401
     drawn,
     prompt,
     small_side,  # noqa: F401

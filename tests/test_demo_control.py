@@ -8,6 +8,7 @@ import torch
 from comfyui_ddim.demo.evaluate import SHIPPED_CONTROL, draw
 from comfyui_ddim.demo.outlines import outline
 from comfyui_ddim.demo.scenes import Scene, Solid, caption, render
+from comfyui_ddim.demo.train import main as train_both
 from comfyui_ddim.demo.train_control import hints
 from comfyui_ddim.networks import ControlledDiffusion, load_checkpoint, load_controlnet
 
@@ -59,3 +60,14 @@ def test_at_strength_0_it_is_the_model_alone(controlled):
     hint = hints(outline(LEFT)[None])
     alone, steered = (draw(controlled.diffusion, [caption(LEFT)], 3, 1.0, control=c) for c in (None, (silent, hint)))
     assert torch.equal(alone, steered)
+
+
+def test_it_is_trained_over_a_finished_model(tmp_path):
+    """By the script that trains the model; a few seconds teach it nothing yet, but the way is whole."""
+    budget = ["--control-minutes", "0.001", "--control-scenes", "4"]
+    train_both(["--folder", str(tmp_path), "--checkpoint", str(SHIPPED), *budget])
+    net = load_controlnet(tmp_path / "ddim-scenes-outline.safetensors")
+    assert net.config == load_checkpoint(SHIPPED).config.unet
+    assert net.middle_block_out[0].weight.abs().max() > 0  # it starts as nothing
+    with pytest.raises(SystemExit):
+        train_both(["--folder", str(tmp_path), "--checkpoint", str(tmp_path / "none.safetensors")])

@@ -94,6 +94,13 @@ def test_stable_diffusion_2_and_what_it_predicts(tmp_path, spread, channels, kin
     assert torch.equal(own, tensors["cond_stage_model.model.transformer.resblocks.1.attn.in_proj_weight"][64:128])
 
 
+def test_a_joined_projection_of_a_wrong_shape(tmp_path):
+    tensors = as_open_clip(weights(NARROW_2))
+    tensors["cond_stage_model.model.transformer.resblocks.1.attn.in_proj_weight"] = torch.zeros(100, 64)
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: tensor '.*1\.attn\.in_proj_weight'.*\[100, 64\]"):
+        load_checkpoint(saved(tensors, tmp_path / "a.safetensors"))
+
+
 def test_a_spread_bias_in_stable_diffusion_1_says_nothing(tmp_path):
     tensors = weights(NARROW_1)
     tensors[V_TOLD_BY] = torch.randn(32)

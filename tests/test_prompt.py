@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -113,23 +112,6 @@ def name_of(model) -> str:
 
 
 # --- beside ComfyUI
-
-
-@pytest.fixture(scope="module")
-def comfy():
-    """ComfyUI's package in this process, on the CPU."""
-    sys.path.insert(0, os.environ["COMFYUI_DIR"])
-    try:
-        import comfy.cli_args
-
-        comfy.cli_args.args.cpu = True
-        import comfy.sd
-        import comfy.sd1_clip
-        import comfy.supported_models_base
-
-        yield comfy
-    finally:
-        sys.path.remove(os.environ["COMFYUI_DIR"])
 
 
 @pytest.fixture(scope="module")

@@ -205,11 +205,12 @@ export async function templates(page, pack) {
   return [given[pack], await seen.jsonValue()]
 }
 
-/** Opens a workflow by a click on its thumbnail. */
+/** Opens a workflow by a click on its card, once that shows its thumbnail. */
 export async function openTemplate(page, { name }) {
-  const thumbnail = page.locator(`[data-testid="template-workflow-${name}"] img`).first()
-  await thumbnail.scrollIntoViewIfNeeded()
-  await thumbnail.click()
+  const card = page.getByTestId(`template-workflow-${name}`)
+  await card.scrollIntoViewIfNeeded()
+  await card.locator('img').first().waitFor()
+  await card.click()
   await page.waitForTimeout(2500)
 }
 
