@@ -3,7 +3,7 @@
 from .autoencoder import Autoencoder, AutoencoderConfig
 from .checkpoint import load_autoencoder, load_checkpoint, load_controlnet, save_checkpoint, save_controlnet
 from .containers import CheckpointError
-from .controlnet import ControlledDiffusion, ControlNet
+from .controlnet import ControlledDiffusion, ControlNet, control_scales
 from .diffusion_run import DiffusionRun
 from .families import model_config
 from .latent_diffusion import LatentDiffusion, ModelConfig
@@ -32,6 +32,7 @@ __all__ = [
     "UNetConfig",
     "WordTokenizer",
     "best_dtype",
+    "control_scales",
     "cpu_has_bfloat16",
     "load_autoencoder",
     "load_checkpoint",

@@ -99,13 +99,24 @@ class ControlNet(HalfUNet):
             )
 
 
+GUESS_DECAY = 0.825
+"""From each level to the next finer one, in the published guess mode."""
+
+
+def control_scales(count: int, strength: float, guess: bool) -> list[float]:
+    """Factors on a ControlNet's residuals, finest first, middle last: `strength`, with `guess` less the finer they are.
+
+    The i-th of n is then strength 0.825^(n - 1 - i) (published code of Zhang et al. 2023, guess mode).
+    """
+    return [strength * (GUESS_DECAY ** (count - 1 - i) if guess else 1.0) for i in range(count)]
+
+
 class ControlledDiffusion:
     """A model and its ControlNet as one, answering to a DDIM sampler as the published `ControlLDM` does.
 
     Its conditioning is {"c_crossattn": [text (b, n, width)], "c_concat": [hint (b, 3, 8h, 8w) in [0, 1]] or None};
-    None is the model without control. `control_scales` are the factors on the residuals, finest first, middle last:
-    `strength` throughout or, with `guess`, strength 0.825^(n - 1 - i) of n, the published guess mode's, where the
-    unconditional half goes without a hint.
+    None is the model without control. The attribute `control_scales` has the factors on the residuals (see the
+    function of that name); in the published guess mode the unconditional half goes without a hint, too.
     """
 
     def __init__(
@@ -119,8 +130,7 @@ class ControlledDiffusion:
         self.parameterization, self.num_timesteps = diffusion.parameterization, diffusion.num_timesteps
         self.betas, self.alphas_cumprod = diffusion.betas, diffusion.alphas_cumprod
         self.alphas_cumprod_prev, self.first_stage_model = diffusion.alphas_cumprod_prev, diffusion.first_stage_model
-        last = len(controlnet.zero_convs)
-        self.control_scales = [strength * (0.825 ** (last - i) if guess else 1.0) for i in range(last + 1)]
+        self.control_scales = control_scales(len(controlnet.zero_convs) + 1, strength, guess)
 
     @property
     def device(self) -> torch.device:

@@ -38,12 +38,11 @@ class ComfyHost:
         found = folder_paths.get_filename_list("controlnet")
         return [SHIPPED_CONTROL.name, *(name for name in found if name != SHIPPED_CONTROL.name)]
 
-    def load_controlnet(self, name: str) -> object:
-        """ComfyUI's own CONTROL_NET of one of `controlnets()`."""
+    def load_controlnet(self, name: str, guess: bool = False) -> object:
+        """ComfyUI's own CONTROL_NET of one of `controlnets()`, in guess mode or not."""
         shipped = name == SHIPPED_CONTROL.name
-        return load_controlnet(
-            SHIPPED_CONTROL if shipped else Path(folder_paths.get_full_path_or_raise("controlnet", name))
-        )
+        path = SHIPPED_CONTROL if shipped else Path(folder_paths.get_full_path_or_raise("controlnet", name))
+        return load_controlnet(path, guess)
 
     def sample(self, model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""

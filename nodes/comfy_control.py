@@ -11,7 +11,7 @@ import comfy.utils
 import torch
 from safetensors import safe_open
 
-from ..networks import CheckpointError
+from ..networks import CheckpointError, control_scales
 from ..networks.families import CONTROL, METADATA, read_facts
 
 __all__ = ["SHIPPED_CONTROL", "load_controlnet"]
@@ -19,10 +19,31 @@ __all__ = ["SHIPPED_CONTROL", "load_controlnet"]
 SHIPPED_CONTROL = Path(__file__).parents[1] / "demo" / "ddim-scenes-outline.safetensors"
 
 
-def load_controlnet(path: Path) -> comfy.controlnet.ControlBase:
-    """CONTROL_NET of a file; CheckpointError (a ValueError) for one that isn't there or is no ControlNet."""
+def load_controlnet(path: Path, guess: bool = False) -> comfy.controlnet.ControlBase:
+    """CONTROL_NET of a file, in guess mode or not.
+
+    Raises CheckpointError (a ValueError) for one that isn't there or is no ControlNet, or knows no guess mode.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file, expected a ControlNet")
+    net = _load(path)
+    if guess:
+        network = getattr(net, "control_model", None)
+        if not isinstance(network, comfy.cldm.cldm.ControlNet):
+            raise CheckpointError(f"{path}: a {type(net).__name__} has no guess mode, expected a ControlNet of a UNet")
+        network.register_forward_hook(_guessing)
+    return net
+
+
+def _guessing(network: torch.nn.Module, inputs: tuple, control: dict[str, list]) -> dict[str, list]:
+    """What a ControlNet says, scaled as in guess mode. ComfyUI's copies of a CONTROL_NET share the network."""
+    finest_first = [*control["output"], *control["middle"]]
+    scales = control_scales(len(finest_first), 1.0, guess=True)
+    *output, middle = (scale * residual for scale, residual in zip(scales, finest_first, strict=True))
+    return {**control, "output": output, "middle": [middle]}
+
+
+def _load(path: Path) -> comfy.controlnet.ControlBase:
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -132,11 +132,11 @@ class LightHost:
         diffusion = _load(load_checkpoint, self.find(kind, name), self.device(), self.dtype())
         return Model(diffusion), Clip(diffusion, self.embeddings), Vae(diffusion.first_stage_model)
 
-    def load_controlnet(self, name: str) -> ControlModel:
-        """Load one of `controlnets()`."""
+    def load_controlnet(self, name: str, guess: bool = False) -> ControlModel:
+        """Load one of `controlnets()`, in guess mode or not."""
         path = self.find("controlnet", name)
         averaged = path.stem.removesuffix("_fp16").endswith("_shuffle")
-        return ControlModel(_load(load_controlnet, path, self.device(), self.dtype()), averaged)
+        return ControlModel(_load(load_controlnet, path, self.device(), self.dtype()), averaged, guess)
 
     def load_vae(self, name: str) -> Vae:
         """Load one of `vaes()`."""

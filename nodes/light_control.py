@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..networks import ControlNet, DiffusionRun, UNetConfig
+from ..networks import ControlNet, DiffusionRun, UNetConfig, control_scales
 from ..sampler import Schedule
 from .light_resize import cycled, resize
 
@@ -46,10 +46,14 @@ def positions(schedule: Schedule, alphas_cumprod: Tensor) -> list[float]:
 
 @dataclass(frozen=True, eq=False)
 class ControlModel:
-    """CONTROL_NET: a network, and whether its residuals are averaged over the picture, as the "shuffle" one's are."""
+    """CONTROL_NET: a network, and what is done with its residuals.
+
+    `averaged` over the picture, as the "shuffle" one's are; less the finer they are in `guess` mode.
+    """
 
     network: ControlNet
     averaged: bool = False
+    guess: bool = False
 
     def steer(
         self, hint: Tensor, strength: float, span: tuple[float, float] = (0.0, 1.0), previous: "Control | None" = None
@@ -93,7 +97,8 @@ class Control:
             every = run.residuals(network, x, hint, t, context)
         if self.model.averaged:
             every = [residual.mean(dim=(2, 3), keepdim=True).expand_as(residual) for residual in every]
-        return [self.strength * residual for residual in every]
+        scales = control_scales(len(every), self.strength, self.model.guess)
+        return [scale * residual for scale, residual in zip(scales, every, strict=True)]
 
     def check(self, unet: UNetConfig) -> None:
         """Raises ValueError unless every network of the chain is one for this UNet."""

@@ -1,7 +1,7 @@
 """Loading a model, and what steers it."""
 
 from .host import host
-from .inputs import choice
+from .inputs import choice, toggle
 
 __all__ = ["DDIMLoadControlNet", "DDIMLoadModel"]
 
@@ -59,9 +59,16 @@ class DDIMLoadControlNet:
                 "control_net_name": choice(
                     host.controlnets(), "The ControlNet to load; it must be made for the model in use."
                 )
-            }
+            },
+            "optional": {
+                "guess_mode": toggle(
+                    False,
+                    "The published guess mode: the finer the detail, the less the ControlNet has to say. "
+                    "Then wire only the positive prompt through Apply ControlNet; an empty prompt will do.",
+                )
+            },
         }
 
-    def load(self, control_net_name: str) -> tuple:
+    def load(self, control_net_name: str, guess_mode: bool = False) -> tuple:
         """Return CONTROL_NET."""
-        return (host.load_controlnet(control_net_name),)
+        return (host.load_controlnet(control_net_name, guess_mode),)

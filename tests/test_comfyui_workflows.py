@@ -61,11 +61,12 @@ def recording(classes, seen):
     return {**classes, **{name: recorded(name, cls) for name, cls in classic.items() if not hasattr(cls, "execute")}}
 
 
-def latents(host, workflow):
-    """What every node that gives latents gave, in the order of the run."""
+def latents(host, workflow, change=None):
+    """What every node that gives latents gave, in the order of the run; `change` may make another prompt of it."""
     classes, context = host
     seen = []
     prompt = read_workflow(workflow, object_info(classes)).nodes
+    prompt = change(prompt) if change else prompt
     result = Executor(recording(classes, seen), context=context).run(prompt)
     assert result.succeeded, (result.node_errors, result.failure)
     return seen
@@ -80,3 +81,19 @@ def test_the_same_latents_in_both(hosts, workflow):
         assert a.shape == b.shape
         limit = 1e-3 if name == "DDIMSampler 3" else 1e-4  # x0 predictions: the first are eps' difference twelvefold
         assert (a - b).abs().max() * SCALE <= limit, name
+
+
+def guessing(prompt):
+    """The ControlNet in guess mode, and the negative prompt without it."""
+    by_class = {node["class_type"]: (node_id, dict(node["inputs"])) for node_id, node in prompt.items()}
+    by_class["DDIMLoadControlNet"][1]["guess_mode"] = True
+    by_class["DDIMSampler"][1]["negative"] = by_class["ControlNetApplyAdvanced"][1]["negative"]
+    return {**prompt, **{i: {"class_type": name, "inputs": inputs} for name, (i, inputs) in by_class.items()}}
+
+
+def test_guess_mode_in_both(hosts):
+    workflow = ROOT / "workflows" / "controlnet.json"
+    ours, theirs = (dict(latents(host, workflow, guessing))["DDIMSampler 0"] for host in hosts)
+    assert (ours - theirs).abs().max() * SCALE <= 1e-4
+    usual = dict(latents(hosts[0], workflow))["DDIMSampler 0"]
+    assert (ours - usual).abs().max() * SCALE > 0.1

@@ -237,6 +237,15 @@ def test_controlnets_are_summed_at_their_times():
     assert model.calls == [(2, 4, 16, 24)] * 2  # one object on both prompts: one call
 
 
+def test_guess_mode_fades_a_controlnet_toward_the_finest_level():
+    control = ControlModel(Marks(1.0), guess=True).steer(torch.ones(1, 128, 192, 3), 2.0)
+    guide, model = guide_of([says(1, control=control)], [says(2)], scale=2.0)
+    ask(guide, 0)
+    steered = [cond for cond in model.conds if "control" in cond]
+    assert len(model.conds) == 2 and len(steered) == 1  # the other prompt goes without
+    assert [c.flatten()[0].item() for c in steered[0]["control"]] == pytest.approx([2 * 0.825, 2])
+
+
 def test_a_controlnet_for_both_goes_to_the_other_prompt():
     control = ControlModel(Marks(1.0)).steer(torch.ones(1, 8, 8, 3), 1.0)
     lent = [says(1, control=control, control_apply_to_uncond=True)]

@@ -47,7 +47,7 @@ PUBLISHED = {
         ["shape", "width", "height", "left", "top", "right", "bottom", "feather", "invert", "mask"],
         ["MASK"],
     ),
-    "DDIMLoadControlNet": (["control_net_name"], ["CONTROL_NET"]),
+    "DDIMLoadControlNet": (["control_net_name", "guess_mode"], ["CONTROL_NET"]),
     "DDIMEncode": (["pixels", "vae"], ["LATENT"]),
     "DDIMDecode": (["samples", "vae"], ["IMAGE"]),
     "DDIMExampleImage": (["image"], ["IMAGE"]),
