@@ -12,7 +12,8 @@ from comfyui_ddim.executor import Context, Executor, object_info
 from comfyui_ddim.executor.reading import read_workflow
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, STAND_IN_CLASS_MAPPINGS
 
-FILES = sorted((Path(__file__).parent / "old_workflows").glob("*.json"))
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "tests" / "old_workflows").glob("*.json"))
 CLASSES = {**STAND_IN_CLASS_MAPPINGS, **NODE_CLASS_MAPPINGS}
 INFO = object_info(CLASSES)
 CONTROLS = ("fixed", "increment", "decrement", "randomize")
@@ -35,6 +36,12 @@ def saved_values(node: dict) -> dict[str, object]:
 
 def test_there_are_all_of_them():
     assert len(FILES) >= 20 and {"text_to_image.1", "inpaint.1", "inpaint.3"} <= {path.stem for path in FILES}
+
+
+@pytest.mark.parametrize("workflow", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
+def test_what_ships_now_is_the_last_of_them(workflow):
+    last = max(file for file in FILES if file.stem.rpartition(".")[0] == workflow.stem)
+    assert read_workflow(last, INFO).nodes == read_workflow(workflow, INFO).nodes
 
 
 @every_file
