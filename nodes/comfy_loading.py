@@ -20,7 +20,7 @@ import comfy.supported_models_base
 import comfy.utils
 import folder_paths
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from safetensors import safe_open
 
 from ..networks import AutoencoderConfig, CheckpointError, ModelConfig, TextConfig, WordTokenizer, model_config
@@ -117,15 +117,14 @@ def load_vae(config: AutoencoderConfig, tensors: dict) -> comfy.sd.VAE:
 def preview_colours(vae: comfy.sd.VAE, scale: float) -> tuple[list[list[float]], list[float]]:
     """Factors (channels, 3) and bias (3) from scaled latents to colours in [-1, 1], for ComfyUI's live preview.
 
-    Fitted to what the decoder makes of soft noise.
+    Fitted to what the encoder makes of 64 squares of random colours: latents as pictures have them.
     """
-    noise = torch.randn(2, vae.latent_channels, 4, 4, generator=torch.Generator().manual_seed(0))
-    latents = torch.nn.functional.interpolate(noise, scale_factor=4, mode="bilinear")
-    pixels = vae.decode(latents / scale).cpu().float() * 2 - 1
-    factor = vae.upscale_ratio
-    colours = reduce(pixels, "b (h fh) (w fw) c -> (b h w) c", "mean", fh=factor, fw=factor)
-    channels = rearrange(latents, "b c h w -> (b h w) c")
-    fit = torch.linalg.lstsq(torch.nn.functional.pad(channels, (0, 1), value=1.0), colours).solution
+    squares = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    colours = torch.nn.functional.interpolate(squares, scale_factor=2)  # a square is two latents wide
+    pixels = torch.nn.functional.interpolate(colours, scale_factor=vae.downscale_ratio)
+    latents = vae.encode(pixels.movedim(1, -1)).cpu().float() * scale
+    rows, wanted = (rearrange(grid, "b c h w -> (b h w) c") for grid in (latents, colours * 2 - 1))
+    fit = torch.linalg.lstsq(torch.nn.functional.pad(rows, (0, 1), value=1.0), wanted).solution
     return fit[:-1].tolist(), fit[-1].tolist()
 
 
