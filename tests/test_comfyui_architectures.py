@@ -4,6 +4,7 @@ These tests run where COMFYUI_DIR names a ComfyUI checkout with its requirements
 """
 
 import os
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
@@ -65,6 +66,8 @@ def side(comfy, request):
     from comfyui_ddim.nodes.comfy import ComfyHost
 
     config, shape, text, pooled = ARCHITECTURES[request.param]
+    newer = {"txt_ids_dims"} & {field.name for field in fields(comfy.ldm.flux.model.FluxParams)}
+    config = {**config, **({name: [] for name in newer} if request.param == "Flux" else {})}
     known = getattr(comfy.supported_models, request.param)({**config, "dtype": torch.float32})
     known.unet_config |= {"num_head_channels": 8} if request.param == "SDXL" else {}
     model = known.get_model({}, device="cpu")
