@@ -122,10 +122,10 @@ def page(key: str) -> str:
 
 
 def rows(text: str) -> dict[str, str]:
-    """The lines of a page's tables by the names at their beginning."""
+    """The entries of a page's lists by the names at their beginning."""
     found = {}
     for line in text.splitlines():
-        if match := re.match(r"\| `(\w+)` \|", line):
+        if match := re.match(r"- `(\w+)`(?: \(.*?\))?: ", line):
             found.setdefault(match[1], line)
     return found
 
@@ -163,7 +163,7 @@ def test_a_help_page_has_the_ranges_and_choices_of_the_node(key):
         elif kind not in WIDGETS or options.get("forceInput"):
             assert kind.replace(",", " or ") in row, name
         if name in optional and "default" not in options:
-            assert "| optional, " in row, name
+            assert "` (optional, " in row, name
 
 
 @every_node
