@@ -2,12 +2,15 @@
 
 import { app } from '../../scripts/app.js'
 import { formatCurve, guidanceCurve, parseCurve, stepValues } from './curve.js'
+import { html } from './elements.js'
 import { CurvePicture } from './picture.js'
 import { stepsDownstream } from './steps.js'
+import { PAGE_STYLE } from './style.js'
 
 const STEPS = 20
 const HEIGHT = 190
-const [NARROW, WIDE] = [200, 300]
+const [NARROW, WIDE, WIDEST] = [200, 300, 420]
+const ARROWS = 100
 
 const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name)
 const isWired = (node, name) => node.inputs?.some((input) => input.name === name && input.link != null) ?? false
@@ -141,10 +144,21 @@ function addCurve(node, source) {
   curve.refresh()
 }
 
+const pen = document.createElement('canvas').getContext('2d')
+pen.font = `12px ${LiteGraph.NODE_FONT}`
+
+/** How wide a choice's name, value and arrows are: names of files are long. */
+function choiceWidth({ name, label, value }) {
+  return Math.min(WIDEST, pen.measureText(`${label ?? name}${value}`).width + ARROWS)
+}
+
 /** Titles and values are longer than the editor reckons with. */
 function makeRoom(node) {
   const [width, height] = node.computeSize()
-  node.setSize([Math.max(node.size[0], width, node.widgets?.length ? WIDE : NARROW), Math.max(node.size[1], height)])
+  const widgets = node.widgets ?? []
+  const choices = widgets.filter((widget) => widget.type === 'combo').map(choiceWidth)
+  const wanted = Math.max(width, widgets.length ? WIDE : NARROW, ...choices)
+  node.setSize([Math.max(node.size[0], wanted), Math.max(node.size[1], height)])
 }
 
 app.registerExtension({
@@ -157,6 +171,7 @@ app.registerExtension({
   },
 
   setup() {
+    document.head.append(html('style', { textContent: PAGE_STYLE }))
     // Steps, wires, undo and files change without a word to the node; whatever changes makes the canvas draw.
     const before = app.canvas.onDrawForeground
     app.canvas.onDrawForeground = function (...rest) {

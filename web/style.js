@@ -49,3 +49,12 @@ export const STYLE = `
 .ddim-curve-notice:empty { display: none; }
 .ddim-curve-off .ddim-curve-plot > * { opacity: 0.2; }
 `
+
+/**
+ * For the page itself. Where nodes are elements, an input of two types is coloured by one variable of both their names,
+ * of which the first counts; without it the input shows no dot. The pack's help breaks long names of inputs.
+ */
+export const PAGE_STYLE = `
+:root { --color-datatype-DDIM_CURVE: #AAA; }
+.node-help-content:has(img[src*="/docs/pictures/DDIM"]) { overflow-wrap: anywhere; }
+`
