@@ -7,6 +7,7 @@ With SHOTS=folder a screenshot of every workflow is left there.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from itertools import count
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
+from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -137,6 +138,7 @@ def test_shipped_workflows_open_and_become_pictures(server, page, workflow):
     made = list(server.pictures(server.history(page("run")["answer"]["prompt_id"])))
     assert made and all(np.asarray(picture).std() > 0 for picture in made)
     page("until", {"kind": "execution_success"})
+    assert page("inspect")["over"] == []  # with the pictures that its nodes show now
     if SHOTS:
         page("shot", str(Path(SHOTS) / f"{workflow.stem}.png"))
 
@@ -321,6 +323,18 @@ def test_an_unreadable_curve_is_told_in_plain_words(page, drawn):
     said = page("complaints")
     assert "DDIMCurve" in said["marked"]
     assert "expected 'progress: value' with two numbers" in said["words"]
+
+
+def test_every_node_has_its_help(page):
+    """Opened as a person does: its heading, lists and picture are there, no markdown shows, nothing is cut."""
+    for name in NODE_CLASS_MAPPINGS:
+        help = page("help", name)
+        page("leaveHelp")
+        assert help["headings"][:3] == [NODE_DISPLAY_NAME_MAPPINGS[name], "Inputs", "Outputs"]
+        ((picture, width),) = help["pictures"]
+        assert picture == f"{name}.png" and width > 0
+        assert help["entries"] > 1 and help["beyond"] <= 0
+        assert not re.search(r"\*\*|\||`|!\[|^#", help["prose"], re.MULTILINE)
 
 
 def test_templates_have_thumbnails_and_open(page):

@@ -56,13 +56,14 @@ export const addEveryNode = (page) =>
     })
   })
 
-/** What is wrong with the graph that is open: nodes without a class, lost wires, nodes over others or too small. */
+/** What is wrong with the graph that is open: nodes without a class, lost wires, nodes on others (or nearly) or too small. */
 export const inspect = (page) =>
   page.evaluate(() => {
     const { nodes } = app.graph
     const name = (node) => `${node.id} ${node.type}`
     const box = ({ pos, size }) => [pos[0], pos[1] - LiteGraph.NODE_TITLE_HEIGHT, pos[0] + size[0], pos[1] + size[1]]
-    const meet = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
+    const air = 16
+    const meet = (a, b) => [0, 1].every((side) => a[side] < b[side + 2] + air && b[side] < a[side + 2] + air)
     const pairs = nodes.flatMap((a, i) => nodes.slice(i + 1).map((b) => [a, b]))
     const needed = (node, name) => node.constructor.nodeData?.input?.required?.[name] && !node.widgets?.some((w) => w.name === name)
     return {
@@ -213,6 +214,39 @@ export async function openTemplate(page, { name }) {
   await card.click()
   await page.waitForTimeout(2500)
 }
+
+// ---- help
+
+/**
+ * A node's help as the button "info" of the toolbox over a selected node opens it: its headings, how many entries its
+ * lists have, its pictures by name and width as loaded, its text but for code, and how many pixels lie beyond its edge.
+ */
+export async function help(page, name) {
+  await page.evaluate((name) => {
+    app.graph.clear()
+    const node = LiteGraph.createNode(name)
+    app.graph.add(node)
+    Object.assign(app.canvas.ds, { scale: 1, offset: [600 - node.pos[0], 250 - node.pos[1]] })
+    app.canvas.selectNode(node)
+    app.canvas.setDirty(true, true)
+  }, name)
+  await page.getByTestId('info-button').click()
+  const told = await page.waitForFunction((title) => {
+    const help = document.querySelector('.node-help-content')
+    const texts = (selector) => [...(help?.querySelectorAll(selector) ?? [])].map((part) => part.textContent.trim())
+    const pictures = [...(help?.querySelectorAll('img') ?? [])]
+    if (!texts('h1').includes(title) || !pictures.every((picture) => picture.complete)) return null
+    const loaded = pictures.map((picture) => [picture.src.split('/').pop(), picture.naturalWidth])
+    const prose = help.cloneNode(true)
+    prose.querySelectorAll('code').forEach((code) => code.remove())
+    const beyond = help.scrollWidth - help.clientWidth
+    return { headings: texts('h1, h2'), entries: texts('li').length, pictures: loaded, prose: prose.textContent, beyond }
+  }, await page.evaluate((name) => nodeOf(name).title, name))
+  return told.jsonValue()
+}
+
+/** Leaves the help that is open. */
+export const leaveHelp = (page) => page.getByTestId('info-button').click()
 
 /** A screenshot of the whole graph, in a window large enough to read it. */
 export async function shot(page, path) {
