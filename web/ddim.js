@@ -10,7 +10,7 @@ import { PAGE_STYLE } from './style.js'
 const STEPS = 20
 const HEIGHT = 190
 const [NARROW, WIDE, WIDEST] = [200, 300, 420]
-const ARROWS = 100
+const ARROWS = 120
 
 const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name)
 const isWired = (node, name) => node.inputs?.some((input) => input.name === name && input.link != null) ?? false
