@@ -39,11 +39,22 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], Facts]:
 
 def read_part(folder: Path) -> Contents:
     """The tensors of one network's folder, by published names; CheckpointError where it has no weights."""
+    contents = _weights(folder)
+    names = published_names(contents.tensors)
+    return Contents({names[name]: tensor for name, tensor in contents.tensors.items()}, contents.metadata)
+
+
+def _weights(folder: Path) -> Contents:
+    """The tensors as they are named there, from one file or from the shards that an index tells of."""
     for name in (stem + ending for ending in ENDINGS for stem in WEIGHTS):
         if (folder / name).is_file():
-            contents = read_file(folder / name)
-            names = published_names(contents.tensors)
-            return Contents({names[name]: tensor for name, tensor in contents.tensors.items()}, contents.metadata)
+            return read_file(folder / name)
+    for index in sorted(folder.glob("*.index*.json"), reverse=True):  # .safetensors before .bin
+        places = _json(index).get("weight_map")
+        if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
+            raise CheckpointError(f"{index}: no weight_map in it, expected the file of every tensor")
+        shards = (read_file(folder / Path(name).name) for name in sorted(set(places.values())))
+        return Contents({name: tensor for shard in shards for name, tensor in shard.tensors.items()})
     raise CheckpointError(f"{folder}: no weights in it, expected {WEIGHTS[0]}{ENDINGS[0]} or one named like it")
 
 

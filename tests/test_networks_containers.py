@@ -179,6 +179,25 @@ def test_diffusers_folders(model, tmp_path, prediction, ending):
     assert (loaded.config.unet, loaded.config.text) == (NARROW.unet, NARROW.text)
 
 
+@pytest.mark.parametrize("safe", [True, False])
+def test_weights_in_shards(model, tmp_path, safe):
+    write_folder(model, tmp_path, "epsilon", ".safetensors")
+    folder = tmp_path / "unet"
+    unet = UNet2DConditionModel.from_pretrained(folder)
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    unet.save_pretrained(folder, max_shard_size="500KB", safe_serialization=safe)
+    shards = sorted(folder.glob("*-of-*"))
+    assert len(shards) > 2
+    assert same(load_checkpoint(tmp_path), model)
+    (index,) = folder.glob("*.index.json")
+    shards[1].unlink()
+    with pytest.raises(CheckpointError, match=rf"{shards[1].name}: no such file"):
+        load_checkpoint(tmp_path)
+    index.write_text('{"weight_map": ["one"]}')
+    with pytest.raises(CheckpointError, match=rf"{index.name}: no weight_map in it"):
+        load_checkpoint(tmp_path)
+
+
 def test_text_encoders_as_transformers_named_them_before(model, tmp_path):
     write_folder(model, tmp_path, "epsilon", ".safetensors")
     path = tmp_path / "text_encoder" / "model.safetensors"
