@@ -143,6 +143,16 @@ def test_shipped_workflows_open_and_become_pictures(server, page, workflow):
         page("shot", str(Path(SHOTS) / f"{workflow.stem}.png"))
 
 
+@pytest.mark.parametrize("drawn", ["as elements"], indirect=True)
+def test_every_input_and_output_has_a_dot(page, drawn):
+    workflow = read("text_to_image")
+    page("open", {"workflow": workflow})
+    dots = page("dots")
+    slots = sum(len(node.get("inputs", [])) + len(node.get("outputs", [])) for node in workflow["nodes"])
+    widgets = sum("widget" in entry for node in workflow["nodes"] for entry in node.get("inputs", []))
+    assert len(dots) >= slots - widgets and "rgba(0, 0, 0, 0)" not in dots
+
+
 def test_a_dragged_curve_reaches_the_sampler(server, page, curve):
     """What was dragged is queued, and makes the picture that the same values make by another node."""
     page("preset", "ramp")

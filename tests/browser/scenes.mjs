@@ -77,6 +77,12 @@ export const inspect = (page) =>
     }
   })
 
+/** The colours of all dots at inputs and outputs, where nodes are elements. */
+export async function dots(page) {
+  await page.locator('.slot-dot').first().waitFor()
+  return page.evaluate(() => [...document.querySelectorAll('.slot-dot')].map((dot) => getComputedStyle(dot).backgroundColor))
+}
+
 /** Queues what is open, as the button Run does: what was sent, and the server's answer. */
 export async function run(page) {
   const sent = page.waitForResponse((response) => response.url().endsWith('/prompt') && response.request().method() === 'POST')
@@ -255,7 +261,7 @@ export async function shot(page, path) {
   await page.evaluate(() => {
     const boxes = app.graph.nodes.map(({ pos, size }) => [pos[0], pos[1] - 40, pos[0] + size[0], pos[1] + size[1]])
     const [x0, y0, x1, y1] = [0, 1, 2, 3].map((side) => Math[side < 2 ? 'min' : 'max'](...boxes.map((box) => box[side])))
-    const scale = Math.min((innerWidth - 120) / (x1 - x0), (innerHeight - 200) / (y1 - y0), 1)
+    const scale = Math.min((innerWidth - 180) / (x1 - x0), (innerHeight - 200) / (y1 - y0), 1)
     Object.assign(app.canvas.ds, { scale, offset: [90 / scale - x0, 110 / scale - y0] })
     app.canvas.setDirty(true, true)
   })
