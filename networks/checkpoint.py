@@ -219,9 +219,9 @@ def _fill(network: nn.Module, tensors: Tensors, device: str, dtype: Callable[[st
         tensors[name] = _fitting(name, tensors[name], shape)
     needed = sum(shape.numel() * dtype(name).itemsize for name, shape in expected.items())
     check_fits("this model, with its weights alone,", needed, device, "close other programs, or try --dtype bfloat16")
-    # The faster order for convolutions; a small network gains nothing by it.
+    # The faster order for convolutions there; a small network gains nothing by it.
     large = sum(shape.numel() for shape in expected.values()) >= SMALL
-    order = torch.channels_last if large else torch.contiguous_format
+    order = torch.channels_last if large and torch.device(device).type != "mps" else torch.contiguous_format
     filled = {name: _converted(name, tensors.pop(name), device, dtype(name), order) for name in list(tensors)}
     network.load_state_dict(filled, assign=True)
     network.eval().requires_grad_(False)
