@@ -335,6 +335,22 @@ def test_an_unreadable_curve_is_told_in_plain_words(page, drawn):
     assert "expected 'progress: value' with two numbers" in said["words"]
 
 
+@pytest.mark.parametrize("locale", ["ko", "zh"])
+def test_the_editor_speaks_other_languages(page, locale):
+    written = json.loads((ROOT / "locales" / locale / "nodeDefs.json").read_text())
+    try:
+        told = page("speak", {"locale": locale, "node": "DDIMSampler", "widget": "eta"})
+    finally:
+        page("speak", {"locale": "en", "node": "DDIMSampler", "widget": "eta"})
+    for name, texts in written.items():
+        shown = told["names"][name]
+        assert shown["title"] == texts["display_name"]
+        entries = {key: entry["name"] for key, entry in texts["inputs"].items() if key != "control_after_generate"}
+        assert shown["inputs"] == entries
+        assert shown["outputs"] == [entry["name"] for entry in texts["outputs"].values()]
+    assert told["tooltip"].strip() == written["DDIMSampler"]["inputs"]["eta"]["tooltip"]
+
+
 def test_every_node_has_its_help(page):
     """Opened as a person does: its heading, lists and picture are there, no markdown shows, nothing is cut."""
     for name in NODE_CLASS_MAPPINGS:

@@ -18,10 +18,7 @@ try {
   page.setDefaultTimeout(60_000)
   await page.route(({ hostname }) => hostname !== '127.0.0.1', (route) => route.abort()) // nobody is asked but ComfyUI
   await page.goto(url, { waitUntil: 'domcontentloaded', timeout: 240_000 })
-  const ready = () => window.app?.vueAppReady && window.app.graph && window.LiteGraph?.registered_node_types.DDIMSampler &&
-    app.extensionManager.workflow.activeWorkflow
-  await page.waitForFunction(ready, null, { timeout: 240_000 })
-  await scenes.listen(page)
+  await scenes.arrive(page)
   for await (const line of createInterface({ input: process.stdin })) {
     const [scene, given] = JSON.parse(line)
     let told

@@ -1,7 +1,15 @@
 /* What the tests of the editor do in its page, each as one function of the page. */
 
+/** Waits until the editor is there with the pack's nodes, and listens. */
+export async function arrive(page) {
+  const ready = () => window.app?.vueAppReady && window.app.graph && window.LiteGraph?.registered_node_types.DDIMSampler &&
+    app.extensionManager.workflow.activeWorkflow
+  await page.waitForFunction(ready, null, { timeout: 240_000 })
+  await listen(page)
+}
+
 /** Keeps what ComfyUI tells the page while prompts run, in `told`; `nodeOf` and `curveOf` find a node and its picture. */
-export const listen = (page) =>
+const listen = (page) =>
   page.evaluate(() => {
     window.told = []
     window.nodeOf = (type) => app.graph.nodes.find((node) => node.type === type)
@@ -219,6 +227,38 @@ export async function openTemplate(page, { name }) {
   await card.locator('img').first().waitFor()
   await card.click()
   await page.waitForTimeout(2500)
+}
+
+// ---- languages
+
+/** Opens the editor anew in a language: the names of every node, its inputs and outputs, and the tooltip over one. */
+export async function speak(page, { locale, node, widget }) {
+  await page.evaluate((locale) => app.extensionManager.setting.set('Comfy.Locale', locale), locale)
+  await page.reload({ waitUntil: 'domcontentloaded' })
+  await arrive(page)
+  await page.waitForTimeout(1500)
+  const names = await page.evaluate(() => {
+    const shown = (slot) => slot.label ?? slot.localized_name ?? slot.name
+    const types = Object.keys(LiteGraph.registered_node_types).filter((type) => type.startsWith('DDIM'))
+    return Object.fromEntries(types.map((type) => {
+      const { title, inputs, outputs } = LiteGraph.createNode(type)
+      return [type, { title, inputs: Object.fromEntries(inputs.map((slot) => [slot.name, shown(slot)])), outputs: outputs.map(shown) }]
+    }))
+  })
+  const [x, y] = await page.evaluate(async ([type, name]) => {
+    app.graph.clear()
+    const node = LiteGraph.createNode(type)
+    app.graph.add(node)
+    Object.assign(app.canvas.ds, { scale: 1, offset: [300 - node.pos[0], 200 - node.pos[1]] })
+    app.canvas.setDirty(true, true)
+    await new Promise((done) => setTimeout(done, 500))
+    const widget = node.widgets.find((widget) => widget.name === name)
+    const { left, top } = app.canvas.canvas.getBoundingClientRect()
+    return [left + 360, top + 200 + (widget.last_y ?? widget.y) + 10]
+  }, [node, widget])
+  await page.mouse.move(x - 5, y)
+  await page.mouse.move(x, y)
+  return { names, tooltip: await page.locator('.node-tooltip').textContent() }
 }
 
 // ---- help
