@@ -115,7 +115,7 @@ def ours(dtype: str | None) -> Candidate:
     return Candidate(lambda path: load_checkpoint(path, "cpu", dtype and getattr(torch, dtype)), sample)
 
 
-def diffusers() -> Candidate:
+def diffusers(dtype: str | None = None) -> Candidate:
     """diffusers, loading the same file; its tokenizer is left out, since that would have to be downloaded."""
     import torch
     from diffusers import StableDiffusionPipeline
@@ -124,6 +124,7 @@ def diffusers() -> Candidate:
         return StableDiffusionPipeline.from_single_file(
             str(path),
             config=str(diffusers_config(path)),
+            torch_dtype=dtype and getattr(torch, dtype),
             tokenizer=None,
             safety_checker=None,
             feature_extractor=None,
@@ -188,12 +189,13 @@ def diffusers_config(path: Path) -> Path:
     return folder
 
 
-def comfyui() -> Candidate:
-    """ComfyUI, from the checkout on the path."""
+def comfyui(bfloat16: bool = False) -> Candidate:
+    """ComfyUI, from the checkout on the path; `bfloat16` for its UNet and autoencoder is as by its switches."""
     import comfy.cli_args
     import torch
 
     comfy.cli_args.args.cpu = True
+    comfy.cli_args.args.bf16_unet = comfy.cli_args.args.bf16_vae = bfloat16
     import comfy.sample
     import comfy.sd
 
@@ -218,7 +220,9 @@ CANDIDATES = {
     "this package": lambda: ours(None),
     "this package, float32": lambda: ours("float32"),
     "diffusers": diffusers,
+    "diffusers, bfloat16": lambda: diffusers("bfloat16"),
     "ComfyUI": comfyui,
+    "ComfyUI, bfloat16": lambda: comfyui(bfloat16=True),
 }
 
 
@@ -257,9 +261,9 @@ def peak_memory() -> float:
 def measured(name: str, path: Path, args: argparse.Namespace) -> dict[str, float]:
     """The figures from a process of its own."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(args.threads), HF_HUB_OFFLINE="1")
-    if name == "ComfyUI":
+    if name.startswith("ComfyUI"):
         environment["PYTHONPATH"] = os.pathsep.join([str(args.comfyui), environment.get("PYTHONPATH", "")])
-    python = args.python if name == "ComfyUI" else sys.executable
+    python = args.python if name.startswith("ComfyUI") else sys.executable
     command = [python, __file__, str(path), "--measure", name, "--threads", str(args.threads)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -282,7 +286,7 @@ def main() -> None:
     if args.measure:
         print(json.dumps(measure(args.measure, args.folder, args.threads)))
         return
-    names = [name for name in args.candidates if name != "ComfyUI" or args.comfyui]
+    names = [name for name in args.candidates if args.comfyui or not name.startswith("ComfyUI")]
     for layout, path in write_layouts(args.folder, args.layouts).items():
         best: dict[str, dict[str, float]] = {}
         for _ in range(args.repeats):

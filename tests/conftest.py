@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from editor import PACK, ROOT, browser_at
 from PIL import Image
 
 
@@ -118,6 +119,30 @@ def run_comfyui(tmp_path_factory):
             process.wait(30)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def server(run_comfyui):
+    """A ComfyUI with this pack in it."""
+    with run_comfyui({PACK: ROOT}, "--preview-method", "latent2rgb") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def page(server):
+    """That ComfyUI's editor in a browser."""
+    with browser_at(server.url) as page:
+        yield page
+
+
+@pytest.fixture(params=["on the canvas", "as elements"])
+def drawn(request, page):
+    """The editor's two ways to draw nodes; older ones have only the first."""
+    as_elements = request.param == "as elements"
+    if not page("drawNodes", as_elements) and as_elements:
+        pytest.skip("this editor draws nodes on its canvas only")
+    yield
+    page("drawNodes", False)
 
 
 def _wait(server, process):
