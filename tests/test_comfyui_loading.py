@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from comfyui_ddim.networks import load_checkpoint
+from comfyui_ddim.networks import CheckpointError, load_checkpoint
 from comfyui_ddim.nodes.light import SHIPPED
 from comfyui_ddim.nodes.plan import Options, Plan, Table
 from comfyui_ddim.sampler import DDIMSampler
@@ -23,6 +23,7 @@ from comfyui_small import (
     drawn,
     ours,
 )
+from safetensors.torch import save_file
 
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
 
@@ -47,6 +48,16 @@ sys.meta_path.insert(0, Gone())
 loaded = asyncio.run(nodes.load_custom_node({str(ROOT)!r}))
 print(loaded, sum(name.startswith("DDIM") for name in nodes.NODE_CLASS_MAPPINGS))
 """
+
+
+def test_what_has_no_guess_mode_is_named(comfy, tmp_path):
+    from comfyui_ddim.nodes.comfy_control import load_controlnet
+
+    path = tmp_path / "lora.safetensors"
+    save_file({"lora_controlnet": torch.zeros(1)}, path)
+    assert type(load_controlnet(path)).__name__ == "ControlLora"
+    with pytest.raises(CheckpointError, match=r"lora\.safetensors: a ControlLora has no guess mode"):
+        load_controlnet(path, guess=True)
 
 
 def test_a_missing_package_is_one_line_in_the_log(tmp_path):
