@@ -11,7 +11,7 @@ from .classifier import accuracy, train_classifier
 from .data import training_set
 from .loop import Budget
 from .train_autoencoder import latent_means, psnr, to_tensor, train_autoencoder
-from .train_control import drawings_of, scaled_latents, train_control
+from .train_control import drawings_of, train_control
 from .train_diffusion import MODEL, standardise, train_text, train_unet
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,8 @@ def build_control(
     pictures, scenes = training_set(folder, count, seed)
     model = load_checkpoint(checkpoint, device)
     drawings = drawings_of(scenes, folder / f"drawings-{seed}-{count}.npy")
-    latents = scaled_latents(model, pictures, folder / f"control-latents-{seed}-{count}.pt", device)
+    means = latents_of(model.first_stage_model, pictures, folder / f"control-means-{seed}-{count}.pt", device)
+    latents = means * model.scale_factor
     budget = Budget(seconds, 5e-4, warmup=50, average=0.99)
     net = train_control(model, latents, drawings, scenes, budget, folder / "control.pt", device, seed)
     save_controlnet(net, output)

@@ -14,9 +14,8 @@ from ..networks import ControlNet, LatentDiffusion
 from .loop import Budget, train
 from .outlines import outline
 from .scenes import Scene, caption
-from .train_autoencoder import to_tensor
 
-__all__ = ["drawings_of", "hints", "scaled_latents", "train_control"]
+__all__ = ["drawings_of", "hints", "train_control"]
 
 BATCH = 32
 PROMPT_DROPOUT = 0.5
@@ -33,15 +32,6 @@ def drawings_of(scenes: list[Scene], path: Path) -> np.ndarray:
     if not path.exists():
         np.save(path, np.stack([outline(scene) for scene in scenes]))
     return np.load(path, mmap_mode="r")
-
-
-@torch.no_grad()
-def scaled_latents(model: LatentDiffusion, pictures: np.ndarray, path: Path, device: str) -> Tensor:
-    """Scaled latents (n, 4, 16, 16) of pictures (n, 128, 128, 3) uint8, made once and kept at `path`."""
-    if not path.exists():
-        parts = [model.encode_picture(to_tensor(pictures[i : i + 32]).to(device)) for i in range(0, len(pictures), 32)]
-        torch.save((torch.cat(parts) * model.scale_factor).cpu(), path)
-    return torch.load(path, weights_only=True)
 
 
 def train_control(

@@ -79,8 +79,10 @@ def test_the_same_latents_in_both(hosts, workflow):
     assert any(name.startswith("DDIM") for name, _ in ours)
     for (name, a), (_, b) in zip(ours, theirs, strict=True):
         assert a.shape == b.shape
-        limit = 1e-3 if name == "DDIMSampler 3" else 1e-4  # x0 predictions: the first are eps' difference twelvefold
-        assert (a - b).abs().max() * SCALE <= limit, name
+        apart = (a - b).abs().flatten(1).amax(dim=1) * SCALE
+        # Of x0 at every step the noisier half is eps' difference up to twelvefold.
+        noisier = len(apart) // 2 if name == "DDIMSampler 3" else 0
+        assert (apart[:noisier] <= 1e-3).all() and (apart[noisier:] <= 1e-4).all(), name
 
 
 def guessing(prompt):

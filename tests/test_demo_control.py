@@ -69,5 +69,10 @@ def test_it_is_trained_over_a_finished_model(tmp_path):
     net = load_controlnet(tmp_path / "ddim-scenes-outline.safetensors")
     assert net.config == load_checkpoint(SHIPPED).config.unet
     assert net.middle_block_out[0].weight.abs().max() > 0  # it starts as nothing
+
+
+def test_a_finished_model_that_is_not_there(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        train_both(["--folder", str(tmp_path), "--checkpoint", str(tmp_path / "none.safetensors")])
+        train_both(["--folder", str(tmp_path / "runs"), "--checkpoint", str(tmp_path / "none.safetensors")])
+    assert "none.safetensors: no such file, expected a finished model" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

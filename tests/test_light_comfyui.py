@@ -177,7 +177,8 @@ MASK = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(2)).ro
 RUNS = {
     **{f"{name}, {kind}": KSampling(5, 8, 4.0, kind, name) for name in SCHEDULERS for kind in ("ddim", "ddpm")},
     "euler": KSampling(5, 5, 4.0, "euler", "karras"),
-    "euler_ancestral": KSampling(5, 5, 4.0, "euler_ancestral", "normal"),
+    # Not seed 5: there ComfyUI's own latents move by up to 6e-4 in one pixel when the noise changes by 1e-7.
+    "euler_ancestral": KSampling(6, 5, 4.0, "euler_ancestral", "normal"),
     "no guidance": KSampling(5, 3, 1.0, "euler", "normal"),
     "some denoise": KSampling(5, 4, 4.0, "euler", "karras", denoise=0.6),
     "some denoise, ancestral": KSampling(5, 4, 4.0, "euler_ancestral", "ddim_uniform", denoise=0.35),
@@ -200,23 +201,12 @@ LATENTS = {
 @pytest.mark.parametrize("latent", LATENTS.values(), ids=LATENTS)
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_ksampler_is_comfyuis(both, comfyui_sampler, run, latent):
-    """To 1e-4, or twice what ComfyUI's own result moves by when its latents change in their last bits."""
-
-    def theirs(latent):
-        return comfyui_sampler(both.theirs, run, both.red, both.empty, latent)
-
     latent = latent()
     with torch.inference_mode():
         ours = host.ksample(both.ours, both.red, both.empty, latent, run)
-        expected = theirs(latent)
-        difference = (ours["samples"] - expected).abs().max() * SCALE
-        limit = 1e-4 * max(1, expected.abs().max() * SCALE / 4)
-        if difference > limit:
-            nudges = (torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(i)) for i in (1, 2))
-            nudged = [theirs({**latent, "samples": latent["samples"] + 1e-7 * nudge}) for nudge in nudges]
-            limit = 2 * max((each - expected).abs().max() for each in nudged) * SCALE
+        theirs = comfyui_sampler(both.theirs, run, both.red, both.empty, latent)
     assert ours.keys() == latent.keys()
-    assert difference <= limit <= 2e-3
+    assert (ours["samples"] - theirs).abs().max() * SCALE <= 1e-4 * max(1, theirs.abs().max() * SCALE / 4)
 
 
 @pytest.mark.parametrize(
