@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..networks.autoencoder import Autoencoder
 from ..networks.latent_diffusion import LatentDiffusion, ModelConfig
-from ..networks.text import TextConfig, TextTransformer
-from ..networks.tokenizer import WordTokenizer
+from ..networks.text.encoder import TextConfig, TextTransformer
+from ..networks.text.word_tokenizer import WordTokenizer
 from ..networks.unet import UNet, UNetConfig
 from .loop import Budget, train
 from .scenes import Scene, caption

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .memory import available, check_fits
+from .device import available, check_fits
 from .tiling import in_tiles
 
 __all__ = ["Autoencoder", "AutoencoderConfig"]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .sharing import Shared
+from .reuse import Shared
 
 __all__ = ["timestep_embedding"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .latent_diffusion import Conditioning, LatentDiffusion
-from .sharing import Shared
+from .reuse import Shared
 from .unet import HalfUNet, UNet, UNetConfig, shared
 
 __all__ = ["ControlNet", "ControlledDiffusion"]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .controlnet import ControlNet
 from .latent_diffusion import Conditioning, LatentDiffusion
-from .sharing import Kept, Shared, SharedRows
+from .reuse import Kept, Shared, SharedRows
 from .unet import HalfUNet
 
 __all__ = ["DiffusionRun"]

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from .autoencoder import Autoencoder, AutoencoderConfig
-from .clip_tokenizer import ClipTokenizer
-from .prompt import Chunk, Tokenizer, encode, tokenize
-from .sharing import Kept, Shared
-from .text import TextConfig, TextTransformer
-from .tokenizer import WordTokenizer
+from .reuse import Kept, Shared
+from .text.clip_tokenizer import ClipTokenizer
+from .text.encoder import TextConfig, TextTransformer
+from .text.prompt import Chunk, Tokenizer, encode, tokenize
+from .text.word_tokenizer import WordTokenizer
 from .unet import UNet, UNetConfig
 
 __all__ = ["Conditioning", "LatentDiffusion", "ModelConfig"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import Downsample, ResBlock, SpatialTransformer, Stage, Upsample, timestep_embedding
-from .sharing import Shared
+from .reuse import Shared
 
 __all__ = ["HalfUNet", "UNet", "UNetConfig", "timestep_embedding"]
 

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 
 from ..networks import CheckpointError, control_scales
-from ..networks.families import CONTROL, METADATA, read_facts
+from ..networks.loading.detection import CONTROL, METADATA, read_facts
 
 __all__ = ["SHIPPED_CONTROL", "load_controlnet"]
 

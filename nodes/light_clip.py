@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ..networks import LatentDiffusion
-from ..networks.prompt import Chunk, tokenize
-from ..networks.textual_inversion import find_vectors
+from ..networks.text.prompt import Chunk, tokenize
+from ..networks.text.textual_inversion import find_vectors
 
 __all__ = ["Clip"]
 

@@ -7,8 +7,8 @@ from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
-from comfyui_ddim.networks import clip_tokenizer
-from comfyui_ddim.networks.clip_tokenizer import ClipTokenizer, VocabularyError
+from comfyui_ddim.networks.text import clip_tokenizer
+from comfyui_ddim.networks.text.clip_tokenizer import ClipTokenizer, VocabularyError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

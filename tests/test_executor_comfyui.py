@@ -57,8 +57,8 @@ def folder(tmp_path_factory):
     It is Stable Diffusion 1.x but for the UNet, of which only the first level is there.
     """
     import torch
-    from comfyui_ddim.networks.checkpoint import save_checkpoint
     from comfyui_ddim.networks.latent_diffusion import LatentDiffusion, ModelConfig
+    from comfyui_ddim.networks.loading.checkpoint import save_checkpoint
     from comfyui_ddim.networks.unet import UNetConfig
 
     folder = tmp_path_factory.mktemp("default")

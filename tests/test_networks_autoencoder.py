@@ -3,7 +3,7 @@
 import pytest
 import torch
 from comfyui_ddim.networks import Autoencoder, AutoencoderConfig
-from comfyui_ddim.networks.names import published_names
+from comfyui_ddim.networks.loading.diffusers_names import published_names
 from diffusers import AutoencoderKL
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 

@@ -16,7 +16,7 @@ from comfyui_ddim.networks import (
     load_controlnet,
     save_controlnet,
 )
-from comfyui_ddim.networks.names import published_names
+from comfyui_ddim.networks.loading.diffusers_names import published_names
 from diffusers import ControlNetModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 

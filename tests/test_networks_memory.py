@@ -9,8 +9,8 @@ from comfyui_ddim.executor import Context
 from comfyui_ddim.executor.context import using
 from comfyui_ddim.networks import NotEnoughMemory, best_dtype, cpu_has_bfloat16, load_autoencoder, load_checkpoint
 from comfyui_ddim.networks import autoencoder as autoencoder_module
-from comfyui_ddim.networks import memory as memory_module
-from comfyui_ddim.networks.memory import available
+from comfyui_ddim.networks import device as device_module
+from comfyui_ddim.networks.device import available
 from comfyui_ddim.networks.tiling import in_tiles
 from comfyui_ddim.nodes.light import SHIPPED, LightHost
 from torch.nn import functional as F
@@ -78,14 +78,14 @@ def test_it_takes_the_largest_tile_that_fits(autoencoder, monkeypatch):
         monkeypatch.setattr(autoencoder_module, "available", lambda device, free=free: int(free))
         assert autoencoder.picture(z).shape == (1, 3, 288, 400)
         assert set(seen) == expected
-    for module in (autoencoder_module, memory_module):
+    for module in (autoencoder_module, device_module):
         monkeypatch.setattr(module, "available", lambda device: 1000)
     with pytest.raises(NotEnoughMemory, match=r"needs \d+\.\d GiB on cpu, and 0\.0 GiB are free"):
         autoencoder.picture(z)
 
 
 def test_a_model_that_does_not_fit_says_what_it_needs(monkeypatch):
-    monkeypatch.setattr(memory_module, "available", lambda device: 2**20)
+    monkeypatch.setattr(device_module, "available", lambda device: 2**20)
     with pytest.raises(NotEnoughMemory, match=r"ddim-scenes\.safetensors: this model.* needs 0\.0 GiB .* --dtype"):
         load_checkpoint(SHIPPED)
 

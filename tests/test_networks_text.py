@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 from comfyui_ddim.networks import TextConfig, TextTransformer
-from comfyui_ddim.networks.open_clip import clip_names
-from comfyui_ddim.networks.text import OPEN_CLIP_H
+from comfyui_ddim.networks.loading.open_clip_names import clip_names
+from comfyui_ddim.networks.text.encoder import OPEN_CLIP_H
 from torch import nn
 
 NARROW = TextConfig(vocabulary=49408, width=32, layers=4, heads=4, inner=96)

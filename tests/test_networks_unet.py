@@ -16,7 +16,7 @@ from comfyui_ddim.networks import (
     UNetConfig,
 )
 from comfyui_ddim.networks.blocks import Convolution
-from comfyui_ddim.networks.names import published_names
+from comfyui_ddim.networks.loading.diffusers_names import published_names
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 

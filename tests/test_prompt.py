@@ -17,12 +17,12 @@ from comfyui_ddim.networks import (
     ModelConfig,
     TextConfig,
     UNetConfig,
-    clip_tokenizer,
     load_checkpoint,
 )
-from comfyui_ddim.networks.clip_tokenizer import ClipTokenizer
-from comfyui_ddim.networks.prompt import tokenize, weighted
-from comfyui_ddim.networks.text import OPEN_CLIP_H
+from comfyui_ddim.networks.text import clip_tokenizer
+from comfyui_ddim.networks.text.clip_tokenizer import ClipTokenizer
+from comfyui_ddim.networks.text.encoder import OPEN_CLIP_H
+from comfyui_ddim.networks.text.prompt import tokenize, weighted
 from comfyui_ddim.nodes.light import SHIPPED, LightHost
 from comfyui_ddim.nodes.light_clip import Clip
 from hypothesis import given, settings

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .autoencoder import AutoencoderConfig
-from .containers import CheckpointError
-from .latent_diffusion import ModelConfig
-from .text import TextConfig
-from .unet import UNetConfig
+from ..autoencoder import AutoencoderConfig
+from ..latent_diffusion import ModelConfig
+from ..text.encoder import TextConfig
+from ..unet import UNetConfig
+from .tensor_file import CheckpointError
 
 __all__ = [
     "ALONE",

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .autoencoder import Autoencoder
-from .clip_tokenizer import ClipTokenizer
-from .containers import CheckpointError, read_file
-from .controlnet import ControlNet
-from .diffusers_folder import read_folder, read_part
-from .families import (
+from ..autoencoder import Autoencoder
+from ..controlnet import ControlNet
+from ..device import SMALL, NotEnoughMemory, best_dtype, check_fits
+from ..latent_diffusion import LatentDiffusion
+from ..text.clip_tokenizer import ClipTokenizer
+from .detection import (
     A_CONTROLNET,
     ALONE,
     AUTOENCODER,
@@ -37,11 +37,10 @@ from .families import (
     read_facts,
     unet_facts,
 )
-from .latent_diffusion import LatentDiffusion
-from .memory import NotEnoughMemory, check_fits
-from .names import published_names
-from .open_clip import clip_names
-from .precision import SMALL, best_dtype
+from .diffusers_folder import read_folder, read_part
+from .diffusers_names import published_names
+from .open_clip_names import clip_names
+from .tensor_file import CheckpointError, read_file
 
 __all__ = [
     "load_autoencoder",

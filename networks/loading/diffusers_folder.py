@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .containers import CheckpointError, Contents, read_file
-from .families import AUTOENCODER, TEXT, UNET, Facts
-from .names import published_names
+from .detection import AUTOENCODER, TEXT, UNET, Facts
+from .diffusers_names import published_names
+from .tensor_file import CheckpointError, Contents, read_file
 
 __all__ = ["read_folder", "read_part"]
 

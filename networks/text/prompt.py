@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .text import TextTransformer
+from .encoder import TextTransformer
 
 __all__ = ["Chunk", "Tokenizer", "Vectors", "encode", "tokenize", "weighted"]
 

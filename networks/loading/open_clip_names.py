@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .containers import CheckpointError
+from .tensor_file import CheckpointError
 
 __all__ = ["clip_names"]
 

@@ -1,10 +1,10 @@
-"""How much memory is free, and the error for what doesn't fit."""
+"""What a device can do: which dtype is fast on it, how much memory is free."""
 
 from pathlib import Path
 
 import torch
 
-__all__ = ["NotEnoughMemory", "available", "check_fits"]
+__all__ = ["SMALL", "NotEnoughMemory", "available", "best_dtype", "check_fits", "cpu_has_bfloat16"]
 
 GIB = 1024**3
 
@@ -32,3 +32,22 @@ def check_fits(what: str, needed: int, device: torch.device | str, instead: str)
         raise NotEnoughMemory(
             f"{what} needs {needed / GIB:.1f} GiB on {device}, and {free / GIB:.1f} GiB are free: {instead}"
         )
+
+
+SMALL = 50_000_000
+"""Models of fewer weights than this are fast enough in float32."""
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices itself (AVX512_BF16 or AMX)."""
+    tests = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(test() for test in tests if test is not None)
+
+
+def best_dtype(device: str, weights: int) -> torch.dtype:
+    """The number type for a model of so many weights: float32 for a small one, else half the bits where that's fast."""
+    if weights < SMALL:
+        return torch.float32
+    if torch.device(device).type != "cpu":
+        return torch.float16
+    return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
