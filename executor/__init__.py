@@ -4,11 +4,11 @@
     result = Executor(node_classes).run(prompt)
 """
 
-from .context import Context, Interrupted
-from .definitions import object_info
-from .errors import WorkflowError
+from .context import Context
+from .errors import Interrupted, WorkflowError
 from .executor import Executor, RunResult
-from .host import ExecutionBlocker
+from .object_info import object_info
+from .runtime import ExecutionBlocker
 from .validation import Verdict
 
 __all__ = [

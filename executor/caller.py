@@ -29,8 +29,8 @@ class Arguments:
 
     columns: Columns
     missing: frozenset[str] = frozenset()
-    hidden: Mapping[str, Any] = field(default_factory=dict)  # kind -> value, for the newer form of class
-    newer_data: Any = None
+    hidden: Mapping[str, Any] = field(default_factory=dict)  # kind -> value, for v3 classes
+    v3_data: Any = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def gather(
         for name, kind in declaration.hidden.items()
         if kind in _HIDDEN_KINDS
     }
-    if node_class.is_newer:
-        return Arguments(columns, frozenset(missing), hidden, declaration.newer_data)
+    if node_class.is_v3:
+        return Arguments(columns, frozenset(missing), hidden, declaration.v3_data)
     columns.update((name, [value]) for name, value in hidden.items())
     return Arguments(columns, frozenset(missing))
 
@@ -129,7 +129,7 @@ class Caller:
         Items that hold a blocker are not called: their result is `on_block(blocker)`. Only a node's own method is
         called with `on_block`.
         """
-        takes_lists, blockers = method.node_class.takes_lists, method.node_class.host.blockers
+        takes_lists, blockers = method.node_class.takes_lists, method.node_class.runtime.blockers
         results: list[Any] = []
         try:
             for index, values in enumerate(_rows(arguments.columns, takes_lists)):
@@ -148,9 +148,9 @@ class Caller:
         return results
 
     async def _call_once(self, method: Method, arguments: Arguments, index: int, values: dict[str, Any]) -> Any:
-        if method.node_class.is_newer:
-            bind = method.node_class.host.bind
-            function, values = bind(method.target, method.name, arguments.newer_data, arguments.hidden, values)
+        if method.node_class.is_v3:
+            bind = method.node_class.runtime.bind
+            function, values = bind(method.target, method.name, arguments.v3_data, arguments.hidden, values)
         else:
             function = getattr(method.target, method.name)
         if inspect.iscoroutinefunction(function):

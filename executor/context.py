@@ -1,6 +1,6 @@
-"""What a running node may ask of its host: folders, device, and a way to report progress.
+"""What a running node may ask of whoever runs it: folders, device, and a way to report progress.
 
-The host sets a `Context` for the duration of a run; a node calls `current()`. Outside any run `current()` is
+The executor sets a `Context` for the duration of a run; a node calls `current()`. Outside any run `current()` is
 a default, so that the same node also works when it is called by hand.
 """
 
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .errors import Interrupted
 
-class Interrupted(Exception):
-    """A stop was asked for; raised from `progress`, to be let through by nodes."""
+__all__ = ["Context", "Interrupted", "current", "progress", "using"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Context:
     """Folders and device of a run, and where progress goes.
 
     `dtype` is the number type that models are computed in, or "auto" for what suits device and model.
-    `report(value, total, preview)` is the host's; it raises `Interrupted` when the run is to stop.
+    `report(value, total, preview)` is the executor's; it raises `Interrupted` when the run is to stop.
     """
 
     input_dir: Path = Path("input")
@@ -37,7 +37,7 @@ class Context:
     def progress(self, value: float, total: float, preview: Any = None) -> None:
         """Report that the running node has done `value` of `total` steps; raises `Interrupted` to stop it.
 
-        `preview`, if given, is a PIL image or whatever else the host's event consumer understands.
+        `preview`, if given, is a PIL image or whatever else the consumer of events understands.
         """
         if self.report is not None:
             self.report(value, total, preview)

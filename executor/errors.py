@@ -1,5 +1,45 @@
-"""The one exception that says: this file, or what was asked of it, can't be run."""
+"""Every exception of the executor, and whose fault each one is.
+
+    ValueError
+    ├── WorkflowError            a file, or what was asked of it, can't be read, converted or run: the user's
+    │   ├── NodeNotFoundError    a link or an expansion names a node that doesn't exist
+    │   └── DuplicateNodeError   an expansion brings a node whose id is taken
+    └── NodeInputError           a node asks, while running, for an input that isn't linked: the node's
+    Exception
+    └── Interrupted              a stop was asked for
+    BaseException
+    └── ListenerError            `on_event` raised: the caller's
+"""
+
+__all__ = [
+    "DuplicateNodeError",
+    "Interrupted",
+    "ListenerError",
+    "NodeInputError",
+    "NodeNotFoundError",
+    "WorkflowError",
+]
 
 
 class WorkflowError(ValueError):
     """A workflow that can't be read, converted or run; its text is one line: place and fault."""
+
+
+class NodeNotFoundError(WorkflowError):
+    """A link or an expansion names a node that doesn't exist."""
+
+
+class DuplicateNodeError(WorkflowError):
+    """An expansion brings a node whose id is taken."""
+
+
+class NodeInputError(ValueError):
+    """A node asks, while running, for an input that isn't linked."""
+
+
+class Interrupted(Exception):
+    """A stop was asked for; raised from `context.progress`, to be let through by nodes."""
+
+
+class ListenerError(BaseException):
+    """`on_event` raised (its cause). No `Exception`, so that no node takes it for a failure of its own."""

@@ -14,19 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from .account import Account
 from .caller import Caller, HiddenValues
-from .context import Context, Interrupted, current, using
-from .errors import WorkflowError
-from .events import ListenerError, OnEvent, emitter
-from .faults import Fault
-from .graph import Graph
-from .host import Host, host_of_this_process
+from .context import Context, current, using
+from .errors import Interrupted, ListenerError, WorkflowError
+from .events import OnEvent, RunRecord, emitter
+from .graph import Graph, Wiring
 from .memory import Memory
 from .node_class import NodeClasses
 from .run import Run
+from .runtime import Runtime, runtime_of_this_process
 from .validation import Prompt, Verdict, validate
-from .wiring import Wiring
+from .validation_errors import Fault, Rules, check_rules
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,8 @@ class Executor:
     """Runs API-form prompts made of the given node classes.
 
     `cache` is "classic" (keep what the latest prompt has), "lru" (keep up to `cache_size` results of earlier ones
-    too) or "none" (drop each result when its last consumer has run). `newer_errors` takes validation's rules and
-    names from ComfyUI after 0.3.64. Raises ValueError for another cache.
+    too) or "none" (drop each result when its last consumer has run). `rules` are validation's: "current" as in
+    today's ComfyUI, "0.3.64" as in that version. Raises ValueError for another cache or other rules.
 
     One run at a time; `interrupt` may be called from any thread or signal handler.
     """
@@ -72,14 +70,14 @@ class Executor:
         cache: str = "classic",
         cache_size: int = 0,
         context: Context | None = None,
-        newer_errors: bool = False,
+        rules: Rules = "current",
     ):
         self.node_classes = node_classes
         self._memory = Memory(cache, cache_size)
         self._context = context
-        self._newer_errors = newer_errors
+        self._rules = check_rules(rules)
         self._stop = threading.Event()
-        self._host: Host = Host()
+        self._runtime: Runtime = Runtime()
 
     def check(self, prompt: Prompt, targets: Iterable[str] | None = None) -> Verdict:
         """Validate a prompt without running it; `prompt` itself is not changed."""
@@ -104,7 +102,7 @@ class Executor:
     def interrupt(self) -> None:
         """Stop the run in progress: at the next progress report of a node, or before the next node."""
         self._stop.set()
-        self._host.interrupt()
+        self._runtime.interrupt()
 
     async def run_async(
         self,
@@ -121,59 +119,59 @@ class Executor:
         verdict = await self._check(prompt, targets)
         if not verdict.accepted:
             return RunResult(prompt_id, False, verdict.error, verdict.node_errors)
-        account, run = self._new_run(prompt_id, prompt, extra_data or {}, on_event)
+        record, run = self._new_run(prompt_id, prompt, extra_data or {}, on_event)
         with using(self._context or current()):
             try:
                 await run.work(verdict.outputs, self._stop.is_set)
             except ListenerError as error:
                 raise error.__cause__ from None
             finally:
-                self._host.run_ended()
+                self._runtime.run_ended()
         return RunResult(
             prompt_id,
             True,
             None,
             verdict.node_errors,
-            account.ran,
-            account.cached,
+            record.ran,
+            record.cached,
             run.uis(),
-            account.failure,
-            account.exception,
-            account.interrupted,
+            record.failure,
+            record.exception,
+            record.interrupted,
         )
 
     async def _check(self, prompt: Prompt, targets: Iterable[str] | None) -> Verdict:
-        self._host = host_of_this_process()
-        caller = Caller(lambda node_id, index: self._host.calling("", node_id, index), lambda *_: None)
-        classes = NodeClasses(self.node_classes, self._host)
+        self._runtime = runtime_of_this_process()
+        caller = Caller(lambda node_id, index: self._runtime.calling("", node_id, index), lambda *_: None)
+        classes = NodeClasses(self.node_classes, self._runtime)
         with using(self._context or current()):
-            return await validate(prompt, targets, classes, caller, self._newer_errors)
+            return await validate(prompt, targets, classes, caller, self._rules)
 
     def _new_run(
         self, prompt_id: str, prompt: Prompt, extra_data: Mapping[str, Any], on_event: OnEvent | None
-    ) -> tuple[Account, Run]:
-        host, graph = self._host, Graph(prompt)
-        account = Account(graph, host, emitter(on_event, prompt_id))
+    ) -> tuple[RunRecord, Run]:
+        runtime, graph = self._runtime, Graph(prompt)
+        record = RunRecord(graph, runtime, emitter(on_event, prompt_id))
 
         def report(node_id: str, value: float, total: float, preview: Any) -> None:
             self._raise_if_stopping()
-            account.progressed(node_id, value, total, preview)
+            record.progressed(node_id, value, total, preview)
 
         def before_call(node_id: str, index: int) -> None:
             self._raise_if_stopping()
-            host.before_call(node_id, index)
+            runtime.before_call(node_id, index)
 
         @contextlib.contextmanager
         def calling(node_id: str, index: int | None) -> Iterator[None]:
             node_context = dataclasses.replace(current(), report=functools.partial(report, node_id))
-            with host.calling(prompt_id, node_id, index), using(node_context):
+            with runtime.calling(prompt_id, node_id, index), using(node_context):
                 yield
 
         self._memory.begin_run(prompt)
-        host.run_started(prompt_id, graph, report)
-        wiring = Wiring(graph, NodeClasses(self.node_classes, host))
+        runtime.run_started(prompt_id, graph, report)
+        wiring = Wiring(graph, NodeClasses(self.node_classes, runtime))
         hidden_values = HiddenValues(graph, extra_data)
-        return account, Run(wiring, host, Caller(calling, before_call), self._memory, hidden_values, account)
+        return record, Run(wiring, runtime, Caller(calling, before_call), self._memory, hidden_values, record)
 
     def _raise_if_stopping(self) -> None:
         if self._stop.is_set():

@@ -8,15 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
-from .errors import WorkflowError
-
-
-class NodeNotFoundError(WorkflowError):
-    """A link or an expansion names a node that doesn't exist."""
-
-
-class DuplicateNodeError(WorkflowError):
-    """An expansion brings a node whose id is taken."""
+from .errors import DuplicateNodeError, NodeNotFoundError
+from .node_class import NodeClass, NodeClasses
 
 
 def is_link(value: object) -> TypeGuard[list]:
@@ -92,3 +85,41 @@ class Graph:
         self._parents[node_id] = parent_id
         self._displays[node_id] = self.get_display_node_id(display_id)
         self._roots[node_id] = self.get_real_node_id(parent_id)
+
+
+class Wiring:
+    """Answers about the nodes of one run's graph."""
+
+    def __init__(self, graph: Graph, classes: NodeClasses):
+        self.graph = graph
+        self.classes = classes
+
+    def class_of(self, node_id: str) -> NodeClass:
+        """The node's class."""
+        return self.classes[self.graph.get_node(node_id)["class_type"]]
+
+    def is_output(self, node_id: str) -> bool:
+        """Whether the node is run for its own sake."""
+        return self.class_of(node_id).is_output
+
+    def is_urgent(self, node_id: str) -> bool:
+        """Whether the node goes first among those that can run: it shows something, or only waits."""
+        node_class = self.class_of(node_id)
+        return node_class.is_output or node_class.is_async
+
+    def all_sources(self, node_id: str) -> Iterator[str]:
+        """The nodes that this one is linked to."""
+        return (source for _, source in links(self.graph.get_node(node_id)) if self.graph.has_node(source))
+
+    def needed_sources(self, node_id: str) -> Iterator[str]:
+        """Those of them that must have run before it is asked anything: all but the lazy ones.
+
+        Raises NodeNotFoundError for a link to nowhere.
+        """
+        node = self.graph.get_node(node_id)
+        declared = self.class_of(node_id).declaration(node["inputs"]).inputs
+        for name, source in links(node):
+            if not self.graph.has_node(source):
+                raise NodeNotFoundError(f"input {name} of node {node_id} is linked to node {source}, which isn't there")
+            if name not in declared or not declared[name].is_lazy:
+                yield source

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sized
-from typing import Protocol
+from typing import Any, Protocol
 
 from .cache import make_cache
-from .instances import Instances
+from .node_class import NodeClass
 from .signature import SignatureTable
 
 
@@ -30,3 +30,21 @@ class Memory:
         if len(self.table) > 2 * self._usual_table_size:
             self.table.keep(self.cache.live_signatures())
             self._usual_table_size = max(1000, len(self.table))
+
+
+class Instances:
+    """Node objects by node id and class."""
+
+    def __init__(self):
+        self._objects: dict[tuple[str, str], tuple[str, Any]] = {}
+
+    def keep_only(self, root_ids: Container[str]) -> None:
+        """Forget the objects of nodes that aren't, or don't come out of, one of these."""
+        self._objects = {key: entry for key, entry in self._objects.items() if entry[0] in root_ids}
+
+    def get(self, node_id: str, root_id: str, node_class: NodeClass) -> Any:
+        """The node's object, made at first use; `root_id` is the node of the prompt it comes out of."""
+        key = (node_id, node_class.name)
+        if key not in self._objects:
+            self._objects[key] = (root_id, node_class.cls())
+        return self._objects[key][1]

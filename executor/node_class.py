@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from .host import Host
+from .runtime import Runtime
 
 
 class Input(NamedTuple):
@@ -35,11 +35,11 @@ class Declaration:
 
     inputs: Mapping[str, Input]
     hidden: Mapping[str, str]
-    newer_data: Any = None  # what the newer form of class wants back at each call
+    v3_data: Any = None  # what a v3 class wants back at each call
 
     @classmethod
     def of(
-        cls, declared: Mapping[str, Mapping[str, Any]], hidden: Mapping[str, str], newer_data: Any = None
+        cls, declared: Mapping[str, Mapping[str, Any]], hidden: Mapping[str, str], v3_data: Any = None
     ) -> Declaration:
         """Read the mapping that INPUT_TYPES returns."""
         inputs: dict[str, Input] = {}
@@ -47,22 +47,22 @@ class Declaration:
             for name, config in declared.get(category, {}).items():
                 is_pair = category != "hidden" and len(config) > 1
                 inputs.setdefault(name, Input(config[0], category, config[1] if is_pair else {}))
-        return cls(inputs, hidden, newer_data)
+        return cls(inputs, hidden, v3_data)
 
 
 class NodeClass:
     """A node class and its declarations, each read when first asked for."""
 
-    def __init__(self, name: str, node_class: type, host: Host):
+    def __init__(self, name: str, node_class: type, runtime: Runtime):
         self.name = name
         self.cls = node_class
-        self.host = host
-        self.is_newer = host.is_newer_class(node_class)
+        self.runtime = runtime
+        self.is_v3 = runtime.is_v3_class(node_class)
 
     def declaration(self, inputs: Mapping[str, Any]) -> Declaration:
-        """The inputs declared for a node with these input values; only newer classes look at the values."""
-        if self.is_newer:
-            declared, hidden, data = self.host.newer_inputs(self.cls, inputs)
+        """The inputs declared for a node with these input values; only v3 classes look at the values."""
+        if self.is_v3:
+            declared, hidden, data = self.runtime.v3_inputs(self.cls, inputs)
             return Declaration.of(declared, hidden, data)
         return self._classic_declaration
 
@@ -106,13 +106,13 @@ class NodeClass:
         """Whether two of its nodes with equal inputs are still two different computations."""
         if getattr(self.cls, "NOT_IDEMPOTENT", False):
             return True
-        return not self.is_newer and "UNIQUE_ID" in self._classic_declaration.hidden.values()
+        return not self.is_v3 and "UNIQUE_ID" in self._classic_declaration.hidden.values()
 
-    def hook(self, classic_name: str, newer_name: str) -> tuple[str, Any] | None:
+    def hook(self, classic_name: str, v3_name: str) -> tuple[str, Any] | None:
         """`(method name, method)` of an optional method of the class, or None if the class has none."""
-        if self.is_newer:
-            method = self.host.newer_override(self.cls, newer_name)
-            return (newer_name, method) if method is not None else None
+        if self.is_v3:
+            method = self.runtime.v3_override(self.cls, v3_name)
+            return (v3_name, method) if method is not None else None
         method = getattr(self.cls, classic_name, None)
         return (classic_name, method) if method is not None else None
 
@@ -120,9 +120,9 @@ class NodeClass:
 class NodeClasses:
     """The classes of one run by name, wrapped when first asked for."""
 
-    def __init__(self, node_classes: Mapping[str, type], host: Host):
+    def __init__(self, node_classes: Mapping[str, type], runtime: Runtime):
         self._classes = node_classes
-        self._host = host
+        self._runtime = runtime
         self._wrapped: dict[str, NodeClass] = {}
 
     def __contains__(self, name: object) -> bool:
@@ -132,5 +132,5 @@ class NodeClasses:
         """Raises KeyError for a class that isn't there."""
         wrapped = self._wrapped.get(name)
         if wrapped is None:
-            wrapped = self._wrapped[name] = NodeClass(name, self._classes[name], self._host)
+            wrapped = self._wrapped[name] = NodeClass(name, self._classes[name], self._runtime)
         return wrapped

@@ -6,99 +6,95 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from .account import Account
 from .cache import Result
 from .caller import Arguments, Caller, HiddenValues, Method, gather, results_of
-from .consumers import Consumers
-from .graph import NodeNotFoundError, is_link
-from .host import Host
-from .inference import inference_mode
+from .errors import NodeInputError, NodeNotFoundError
+from .events import RunRecord
+from .execution_list import Consumers, ExecutionList
+from .graph import Wiring, is_link
 from .memory import Memory
 from .node_class import NodeClass
-from .returns import Returns, read_returns, resolve, to_columns
-from .schedule import Schedule
+from .results import Returns, read_returns, resolve, to_columns
+from .runtime import Runtime, inference_mode
 from .signature import Signatures
-from .wiring import Wiring
-
-
-class NodeInputError(ValueError):
-    """A node asks, while running, for an input that isn't linked."""
 
 
 class Run:
-    """The state of a run: which nodes are waiting for what. What is told of it goes to `account`."""
+    """The state of a run: which nodes are waiting for what. What is told of it goes to `record`."""
 
     def __init__(
         self,
         wiring: Wiring,
-        host: Host,
+        runtime: Runtime,
         caller: Caller,
         memory: Memory,
         hidden_values: HiddenValues,
-        account: Account,
+        record: RunRecord,
     ):
         self._wiring = wiring
         self._graph = wiring.graph
-        self._host = host
+        self._runtime = runtime
         self._caller = caller
         self._cache = memory.cache
         self._instances = memory.instances
         self._signatures = Signatures(memory.table, self._graph, wiring.classes, caller)
         self._hidden_values = hidden_values
-        self._account = account
-        self._schedule = Schedule(wiring.needed_sources, self._has_result, wiring.is_urgent, wiring.is_output)
-        self._consumers = Consumers(wiring.all_sources, self._schedule.__contains__)
+        self._record = record
+        self._execution_list = ExecutionList(
+            wiring.needed_sources, self._has_result, wiring.is_urgent, wiring.is_output
+        )
+        self._consumers = Consumers(wiring.all_sources, self._execution_list.__contains__)
         self._tasks: dict[str, list[Any]] = {}  # node -> its results, some of them running tasks
         self._expanded: dict[str, Returns] = {}  # node -> what it returned together with new nodes
         self._arguments: dict[str, Arguments] = {}  # of the node last called, for the report of its failure
 
     async def work(self, outputs: list[str], is_stopping: Callable[[], bool]) -> None:
-        """Run the outputs and what they need; failure and interruption are in the account, not raised."""
-        self._account.started()
+        """Run the outputs and what they need; failure and interruption are in the record, not raised."""
+        self._record.started()
         prompt = self._graph.original_prompt
         if self._cache.signs:
             await self._signatures.add(prompt)
         self._cache.begin(self._graph, self._signatures)
-        self._account.found_cached([node_id for node_id in prompt if self._has_result(node_id)])
+        self._record.found_cached([node_id for node_id in prompt if self._has_result(node_id)])
         try:
             with inference_mode() as enter_inference_mode:
                 if self._ask_for(outputs) and await self._work_off(is_stopping, enter_inference_mode):
-                    self._account.succeeded()
+                    self._record.succeeded()
         finally:
             await self._cancel_tasks()
 
     def _ask_for(self, outputs: list[str]) -> bool:
         for output in outputs:
             try:
-                self._schedule.want(output)
+                self._execution_list.want(output)
                 self._consumers.add([output])
             except Exception as error:  # of nodes that validation doesn't see: those behind undeclared links
                 return self._failed(output, error)
         return True
 
     async def _work_off(self, is_stopping: Callable[[], bool], enter_inference_mode: Callable[[], None]) -> bool:
-        while self._schedule:
-            node_id = self._schedule.pick()
+        while self._execution_list:
+            node_id = self._execution_list.pick()
             if node_id is None:
-                if not self._schedule.is_waiting_outside:
+                if not self._execution_list.is_waiting_outside:
                     return self._found_cycle()
-                await self._schedule.outside_event(0.1)
+                await self._execution_list.outside_event(0.1)
                 if is_stopping():
                     return self._stopped(next(iter(self._tasks)))
                 continue
             enter_inference_mode()
             try:
                 is_done = await self._step(node_id)
-            except self._host.interruptions:
+            except self._runtime.interruptions:
                 return self._stopped(node_id)
             except Exception as error:
                 return self._failed(node_id, error)
             if is_done:
-                self._schedule.done(node_id)
+                self._execution_list.done(node_id)
                 for unused in self._consumers.done(node_id):
                     self._cache.drop(unused)
             else:
-                self._schedule.not_done(node_id)
+                self._execution_list.not_done(node_id)
         return True
 
     # --- one node
@@ -107,7 +103,7 @@ class Run:
         """Take a node one step on; True when it has its result, False when it has to be picked again."""
         cached = self._cache.get(node_id)
         if cached is not None:
-            self._account.answered(node_id, cached.ui or None)
+            self._record.answered(node_id, cached.ui or None)
             return True
         node_class = self._wiring.class_of(node_id)
         if node_id in self._tasks:
@@ -121,26 +117,26 @@ class Run:
         inputs = self._graph.get_node(node_id)["inputs"]
         arguments = gather(node_class, node_id, inputs, self._outputs_of, self._hidden_values)
         self._arguments = {node_id: arguments}
-        self._account.executing(node_id)
+        self._record.executing(node_id)
         instance = self._instances.get(node_id, self._graph.get_real_node_id(node_id), node_class)
         if await self._needs_more_inputs(node_id, node_class, instance, arguments):
             return False
         method = Method(node_class, instance, node_id, node_class.function)
         results = await self._caller.call(
-            method, arguments, on_block=lambda blocker: self._account.blocked(node_id, blocker)
+            method, arguments, on_block=lambda blocker: self._record.blocked(node_id, blocker)
         )
         tasks = [result for result in results if isinstance(result, asyncio.Task)]
         if all(task.done() for task in tasks):
             return await self._finish(node_id, node_class, await results_of(results))
         self._tasks[node_id] = results
-        ended = self._schedule.wait_outside(node_id)
+        ended = self._execution_list.wait_outside(node_id)
         asyncio.gather(*tasks, return_exceptions=True).add_done_callback(lambda _: ended())
         return False
 
     async def _needs_more_inputs(
         self, node_id: str, node_class: NodeClass, instance: Any, arguments: Arguments
     ) -> bool:
-        """Ask a lazy node which inputs it wants now, and schedule those that aren't there."""
+        """Ask a lazy node which inputs it wants now, and ask for those that aren't there."""
         hook = node_class.hook("check_lazy_status", "check_lazy_status")
         if hook is None:
             return False
@@ -152,13 +148,13 @@ class Run:
             if not is_link(inputs.get(name)):
                 state = "that value is a constant" if name in inputs else "it has no such input"
                 raise NodeInputError(f"Node {node_id} says it needs input {name}, but {state}")
-            self._schedule.add_dependency(inputs[name][0], node_id)
+            self._execution_list.add_dependency(inputs[name][0], node_id)
         return bool(missing)
 
     async def _finish(self, node_id: str, node_class: NodeClass, results: list[Any]) -> bool:
         returns = read_returns(results, node_class)
         if returns.ui:
-            self._account.showed(node_id, returns.ui)
+            self._record.showed(node_id, returns.ui)
         if returns.expands:
             await self._expand(node_id, returns)
             return False
@@ -166,9 +162,9 @@ class Run:
         return True
 
     def _keep(self, node_id: str, node_class: NodeClass, values: list[Any]) -> None:
-        ui = self._account.uis.get(node_id, {})
+        ui = self._record.uis.get(node_id, {})
         self._cache.put(node_id, Result(to_columns(values, node_class), ui))
-        self._account.executed(node_id)
+        self._record.executed(node_id)
 
     async def _expand(self, node_id: str, returns: Returns) -> None:
         """Take in the new nodes, run the outputs among them, and have the node wait for those it links to."""
@@ -187,10 +183,10 @@ class Run:
         sources = returns.expansion_sources()
         self._consumers.add([*outputs, *sources])
         for output in outputs:
-            self._schedule.want(output)
+            self._execution_list.want(output)
         for source in sources:
             self._consumers.add_use(source, node_id)
-            self._schedule.add_dependency(source, node_id)
+            self._execution_list.add_dependency(source, node_id)
         self._expanded[node_id] = returns
 
     def _has_result(self, node_id: str) -> bool:
@@ -207,23 +203,23 @@ class Run:
         node_ids = (*self._graph.original_prompt, *self._graph.ephemeral_prompt)
         results = {node_id: self._cache.get(node_id) for node_id in node_ids}
         cached = {node_id: result.ui for node_id, result in results.items() if result is not None and result.ui}
-        return {**cached, **self._account.uis}
+        return {**cached, **self._record.uis}
 
     def _stopped(self, node_id: str) -> bool:
-        self._account.stopped(node_id)
+        self._record.stopped(node_id)
         return False
 
     def _failed(self, node_id: str, error: Exception, kind: str | None = None) -> bool:
         columns = self._arguments[node_id].columns if node_id in self._arguments else {}
-        self._account.failed(node_id, error, columns, kind)
+        self._record.failed(node_id, error, columns, kind)
         return False
 
     def _found_cycle(self) -> bool:
         """Static cycles never get here, so it is an expansion's: blame the node it shows under."""
-        pending = self._schedule.pending()
+        pending = self._execution_list.pending()
         shown = [(node_id, self._graph.get_display_node_id(node_id)) for node_id in pending]
         blamed = next((display for node_id, display in shown if display != node_id), pending[0])
-        cycle = self._schedule.cycle()
+        cycle = self._execution_list.cycle()
         error = RuntimeError("Dependency cycle detected: " + " -> ".join([*cycle, cycle[0]]))
         return self._failed(blamed, error, "graph.DependencyCycleError")
 

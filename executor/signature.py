@@ -116,7 +116,7 @@ class Signatures:
             return False
         arguments = gather(node_class, node_id, node["inputs"], None, HiddenValues())
         answers = await self._caller.ask(Method(node_class, node_class.cls, node_id, hook[0]), arguments)
-        return [None if isinstance(answer, node_class.host.blockers) else answer for answer in answers]
+        return [None if isinstance(answer, node_class.runtime.blockers) else answer for answer in answers]
 
 
 def freeze(value: Any) -> Any:

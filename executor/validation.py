@@ -1,4 +1,4 @@
-"""Checking a prompt before anything runs: all faults at once, as ComfyUI 0.3.64 reports them.
+"""Checking a prompt before anything runs: all faults at once, as ComfyUI reports them.
 
 The prompt is corrected on the way: constants are converted to their input's type, and `{"__value__": x}` is
 unwrapped.
@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .caller import Arguments, Caller, HiddenValues, Method, gather
-from .faults import (
+from .node_class import Input, NodeClass, NodeClasses
+from .validation_errors import (
     Fault,
     InputFaults,
+    Rules,
     crashed,
     cycle,
     no_class,
@@ -23,7 +25,6 @@ from .faults import (
     refused_by_node,
     unknown_class,
 )
-from .node_class import Input, NodeClass, NodeClasses
 
 Prompt = dict[str, dict[str, Any]]
 
@@ -49,18 +50,17 @@ class Verdict:
 
 
 async def validate(
-    prompt: Prompt, targets: Iterable[str] | None, classes: NodeClasses, caller: Caller, newer: bool = False
+    prompt: Prompt, targets: Iterable[str] | None, classes: NodeClasses, caller: Caller, rules: Rules = "current"
 ) -> Verdict:
     """Check `prompt` for running `targets` (all output nodes if None).
 
-    `newer` takes the names and rules of ComfyUI after 0.3.64: missing_node_type, dependency_cycle, "*" accepted as
-    an input's type, choices of newer-form combos checked.
+    With the rules "current": missing_node_type, dependency_cycle, "*" as an input's type, choices of v3 combos checked.
     """
     for node_id, node in prompt.items():
         if not isinstance(node, dict) or "class_type" not in node:
             return Verdict([], no_class(node_id))
         if not isinstance(node["class_type"], str) or node["class_type"] not in classes:
-            return Verdict([], unknown_class(node_id, node, newer))
+            return Verdict([], unknown_class(node_id, node, rules))
     wanted = None if targets is None else set(targets)
     outputs = [
         node_id
@@ -69,17 +69,17 @@ async def validate(
     ]
     if not outputs:
         return Verdict([], no_outputs())
-    return await _Validation(prompt, classes, caller, newer).of(outputs)
+    return await _Validation(prompt, classes, caller, rules).of(outputs)
 
 
 class _Validation:
     """One prompt's validation: depth first from the outputs, each node once, without recursion."""
 
-    def __init__(self, prompt: Prompt, classes: NodeClasses, caller: Caller, newer: bool):
+    def __init__(self, prompt: Prompt, classes: NodeClasses, caller: Caller, rules: Rules):
         self._prompt = prompt
         self._classes = classes
         self._caller = caller
-        self._newer = newer
+        self._current = rules == "current"
         self._faults: dict[str, list[Fault]] = {}  # of every node seen; may be empty though the node is invalid
         self._invalid: dict[str, None] = {}
 
@@ -136,7 +136,7 @@ class _Validation:
                 self._set(current, [crashed(answer)], valid=False)
 
     def _found_cycle(self, path: list[str], node_id: str) -> bool:
-        if self._newer:
+        if self._current:
             nodes = path[path.index(node_id) :]
             self._set(node_id, [cycle(node_id, nodes)], valid=False)
         return False
@@ -174,7 +174,7 @@ class _Validation:
             source, slot = value
             received = self._classes[self._prompt[source]["class_type"]].return_types[slot]
             received_types[name] = received
-            if not own.checks_types and not types_match(received, an_input.type, self._newer):
+            if not own.checks_types and not types_match(received, an_input.type, self._current):
                 faults.append(at.wrong_type(received, value))
                 continue
             answer = yield source
@@ -203,7 +203,7 @@ class _Validation:
         if "max" in declared.options and value > declared.options["max"]:
             return at.too_big(value)
         choices = self._choices(declared)
-        several = self._newer and bool(declared.options.get("multi_select")) and isinstance(value, list)
+        several = self._current and bool(declared.options.get("multi_select")) and isinstance(value, list)
         if choices is not None and any(one not in choices for one in (value if several else [value])):
             return at.not_in_list(value, choices)
         return None
@@ -212,7 +212,7 @@ class _Validation:
         """What a combo's value must be among; None for other inputs, and for choices that a server would list."""
         if isinstance(declared.type, list):
             return declared.type
-        if self._newer and declared.type == "COMBO" and not declared.options.get("remote"):
+        if self._current and declared.type == "COMBO" and not declared.options.get("remote"):
             return declared.options.get("options", [])
         return None
 
@@ -225,18 +225,18 @@ class _Validation:
         columns = {name: column for name, column in given.columns.items() if own.covers(name)}
         if own.checks_types:
             columns["input_types"] = [received_types]
-        arguments = Arguments(columns, hidden=given.hidden, newer_data=given.newer_data)
+        arguments = Arguments(columns, hidden=given.hidden, v3_data=given.v3_data)
         answers = await self._caller.ask(Method(node_class, node_class.cls, node_id, own.method), arguments)
         refusals = [
             answer
             for answer in answers
-            if answer is not True and not isinstance(answer, node_class.host.blockers)
+            if answer is not True and not isinstance(answer, node_class.runtime.blockers)
         ]
         return [refused_by_node(name, answer) for name in columns for answer in refusals]
 
 
 class _OwnCheck:
-    """A class's own validation: VALIDATE_INPUTS, or validate_inputs in the newer form."""
+    """A class's own validation: VALIDATE_INPUTS, or validate_inputs in a v3 class."""
 
     def __init__(self, node_class: NodeClass):
         hook = node_class.hook("VALIDATE_INPUTS", "validate_inputs")
@@ -260,19 +260,19 @@ class _OwnCheck:
         return self._takes_all or name in self._names
 
 
-def types_match(received: Any, wanted: Any, newer: bool = False) -> bool:
+def types_match(received: Any, wanted: Any, current: bool = True) -> bool:
     """Whether an output of type `received` may go into an input of type `wanted` ("A,B" is A or B).
 
     Inequality is asked with `!=`, because packs make wildcard types out of strings whose `__ne__` says no.
     """
     if not received != wanted:  # noqa: SIM202
         return True
-    if newer and (isinstance(received, list) and wanted == "COMBO"):
+    if current and (isinstance(received, list) and wanted == "COMBO"):
         return True
     if not isinstance(received, str) or not isinstance(wanted, str):
         return False
     received_set = {one.strip() for one in received.split(",")}
     wanted_set = {one.strip() for one in wanted.split(",")}
-    if newer and ({"*", "COMFY_MATCHTYPE_V3"} & (received_set | wanted_set)):
+    if current and ({"*", "COMFY_MATCHTYPE_V3"} & (received_set | wanted_set)):
         return True
     return not received_set.isdisjoint(wanted_set)

@@ -116,7 +116,7 @@ def test_newer_classes(cache):
         blocked=("Show", {"value": ["block", 0]}),
     )
     events = []
-    executor = Executor(NEWER, cache=cache, cache_size=10)
+    executor = Executor(NEWER, cache=cache, cache_size=10, rules="0.3.64")
     extra_data = {"extra_pnginfo": {"workflow": 1}}
     result = executor.run(nodes, extra_data=extra_data, on_event=lambda *event: events.append(event))
     assert result.failure is None
@@ -132,7 +132,7 @@ def test_newer_classes(cache):
 
 def test_newer_classes_are_validated_and_described():
     nodes = prompt(plus=("Plus", {"a": 9}), show=("Show", {"value": ["plus", 0]}))
-    (error,) = Executor(NEWER).check(nodes).node_errors["plus"]["errors"]
+    (error,) = Executor(NEWER, rules="0.3.64").check(nodes).node_errors["plus"]["errors"]
     assert error["type"] == "value_bigger_than_max"
     info = object_info(NEWER)["Plus"]
     assert info["input"]["required"]["a"][0] == "INT" and info["input_order"]["optional"] == ["b"]
@@ -154,7 +154,7 @@ def test_comfyui_s_blocker_and_interrupt():
             comfy.model_management.throw_exception_if_processing_interrupted()
             raise AssertionError("not stopped")
 
-    executor = Executor({**NEWER, "Half": Half, "Stop": Stop})
+    executor = Executor({**NEWER, "Half": Half, "Stop": Stop}, rules="0.3.64")
     result = executor.run(prompt(half=("Half", {"n": 1}), show=("Show", {"value": ["half", 0]})))
     assert result.succeeded and result.outputs == {}
     result = executor.run(prompt(stop=("Stop", {"n": 1}), show=("Show", {"value": ["stop", 0]})))
@@ -177,7 +177,7 @@ def test_progress_by_comfyui_s_own_ways_arrives():
 
     events = []
     nodes = prompt(work=("Work", {"n": 3}), show=("Show", {"value": ["work", 0]}))
-    Executor({**NEWER, "Work": Work}).run(nodes, on_event=lambda *event: events.append(event))
+    Executor({**NEWER, "Work": Work}, rules="0.3.64").run(nodes, on_event=lambda *event: events.append(event))
     seen = [(data["node"], data["value"], data["max"]) for name, data in events if name == "progress"]
     assert seen == [("work", 1, 3), ("work", 2, 3), ("work", 3, 3)]
 
@@ -289,7 +289,7 @@ def comparable(accepted, error, outputs, node_errors):
 def test_validation_says_what_comfyui_s_says(monkeypatch):
     monkeypatch.setattr(execution, "set", Ordered, raising=False)
     monkeypatch.setattr(comfyui_nodes, "NODE_CLASS_MAPPINGS", CLASSES)
-    executor, rng, faults = Executor(CLASSES), random.Random(0), set()
+    executor, rng, faults = Executor(CLASSES, rules="0.3.64"), random.Random(0), set()
     for _ in range(1500):
         nodes, targets = random_prompt(rng)
         submitted = json.dumps(nodes)

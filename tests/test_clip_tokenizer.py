@@ -115,7 +115,7 @@ def test_a_folder_beside_the_checkpoint(ours, transformers_s, place, monkeypatch
 
 def test_packages_that_ship_it_are_found_and_not_imported():
     code = (
-        "import sys; from comfyui_ddim.networks import clip_tokenizer as c\n"
+        "import sys; from comfyui_ddim.networks.text import clip_tokenizer as c\n"
         "assert 'tokenizers' not in sys.modules\n"
         "print(c.ClipTokenizer().words('a diagram'), *({'clip', 'open_clip', 'torchvision'} & set(sys.modules)))"
     )

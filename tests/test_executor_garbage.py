@@ -92,10 +92,10 @@ def mutated(draw, good):
 
 
 @hypothesis.settings(max_examples=150, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
-@hypothesis.given(mutated(GOOD), st.sampled_from(["classic", "lru", "none"]), st.booleans())
-def test_mutated_prompts(prompt, cache, newer):
+@hypothesis.given(mutated(GOOD), st.sampled_from(["classic", "lru", "none"]), st.sampled_from(["0.3.64", "current"]))
+def test_mutated_prompts(prompt, cache, rules):
     before = json.dumps(prompt)
-    executor = Executor(CLASSES, cache=cache, newer_errors=newer)
+    executor = Executor(CLASSES, cache=cache, rules=rules)
     try:
         results = [executor.run(prompt) for _ in range(2)]
     except WorkflowError:

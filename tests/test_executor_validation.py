@@ -31,10 +31,10 @@ CLASSES = {
 }
 
 
-def check(nodes, targets=None, classes=None, newer_errors=False):
+def check(nodes, targets=None, classes=None, rules="0.3.64"):
     """The verdict on `{id: (class, inputs)}`."""
     prompt = {node_id: {"class_type": kind, "inputs": inputs} for node_id, (kind, inputs) in nodes.items()}
-    return Executor({**CLASSES, **(classes or {})}, newer_errors=newer_errors).check(prompt, targets)
+    return Executor({**CLASSES, **(classes or {})}, rules=rules).check(prompt, targets)
 
 
 def errors_of(verdict, node_id):
@@ -73,9 +73,9 @@ def test_an_unknown_class_refuses_the_prompt_even_unconnected(nodes):
     assert verdict.node_errors == {}
 
 
-def test_newer_name_of_an_unknown_class():
+def test_the_current_name_of_an_unknown_class():
     prompt = {"3": {"class_type": "Nope", "inputs": {}, "_meta": {"title": "My node"}}}
-    assert Executor(CLASSES, newer_errors=True).check(prompt).error == {
+    assert Executor(CLASSES, rules="current").check(prompt).error == {
         "type": "missing_node_type",
         "message": "Node 'My node' not found. The custom node may not be installed.",
         "details": "Node ID '#3'",
@@ -184,10 +184,10 @@ def test_constants_are_converted(inputs, converted):
         ({"options": [], "remote": {"route": "/files"}}, "z", False),
     ],
 )
-def test_choices_in_the_newer_form_are_checked_by_the_newer_rules(options, value, fault):
-    classes = {"Newer": node_class({"c": ("COMBO", options)})}
-    assert check(saved("Newer", {"c": value}), classes=classes).accepted
-    assert check(saved("Newer", {"c": value}), classes=classes, newer_errors=True).accepted != fault
+def test_choices_of_v3_combos_are_checked_by_the_current_rules(options, value, fault):
+    classes = {"V3": node_class({"c": ("COMBO", options)})}
+    assert check(saved("V3", {"c": value}), classes=classes).accepted
+    assert check(saved("V3", {"c": value}), classes=classes, rules="current").accepted != fault
 
 
 def test_a_list_value_is_wrapped():
@@ -247,7 +247,7 @@ def test_types_of_links():
     assert errors_of(check(star), "2") == [
         ("return_type_mismatch", "star, received_type(IMAGE) mismatch input_type(*)")
     ]
-    assert check(star, newer_errors=True).accepted
+    assert check(star, rules="current").accepted
 
 
 def test_a_mismatched_link_is_not_followed():
@@ -262,7 +262,7 @@ def test_static_cycles(length):
     verdict = check(nodes)
     assert verdict.error["type"] == "prompt_outputs_failed_validation"
     assert verdict.node_errors == {}
-    (fault,) = check(nodes, newer_errors=True).node_errors["0"]["errors"]
+    (fault,) = check(nodes, rules="current").node_errors["0"]["errors"]
     assert fault["type"] == "dependency_cycle"
     assert fault["extra_info"]["cycle_nodes"] == [str(i) for i in range(length)]
 

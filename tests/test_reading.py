@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from comfyui_ddim.executor.errors import WorkflowError
 from comfyui_ddim.executor.reading import Prompt, convert_workflow, embed_metadata, read_workflow
-from comfyui_ddim.executor.reading.texts import choose, fill_in, format_date
+from comfyui_ddim.executor.reading.dynamic_text import choose, fill_in, format_date
 from PIL import Image
 
 RECORDED = Path(__file__).parent / "workflows"

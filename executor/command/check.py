@@ -32,7 +32,7 @@ def command(arguments: argparse.Namespace) -> int:
     sources = name_sources(arguments.files)
     node_set = load_node_set(arguments)
     with using(node_set.context):
-        executor = Executor(node_set.classes, newer_errors=True)
+        executor = Executor(node_set.classes)
         lines = [line for source in sources for line in _faults(source, node_set, executor)]
     for line in lines:
         print(line, file=arguments.out)

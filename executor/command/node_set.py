@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..context import Context, using
-from ..definitions import object_info
 from ..errors import WorkflowError
+from ..object_info import object_info
 
 
 @dataclass

@@ -60,7 +60,7 @@ def command(arguments: argparse.Namespace) -> int:
     sources = open_sources(arguments.files)
     node_set = load_node_set(arguments)
     with using(node_set.context):
-        executor = Executor(node_set.classes, cache=arguments.cache, cache_size=100, newer_errors=True)
+        executor = Executor(node_set.classes, cache=arguments.cache, cache_size=100)
         jobs = [_Job(source, arguments, node_set) for source in sources]
         for job in jobs:
             job.check(executor)

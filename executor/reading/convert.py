@@ -9,14 +9,14 @@ from typing import Any
 
 from ..errors import WorkflowError
 from .definition import Definition, parse_definition
-from .fill import Filler
 from .flatten import FlatNode, Source, flatten
 from .graph import Graph, Workflow, parse_workflow, short
-from .groups import PREFIXES, unfold_group
-from .held import held_values
+from .group_nodes import PREFIXES, unfold_group
 from .limits import MAX_SLOTS
-from .named import join_by_name
+from .promoted import held_values
 from .resolve import Resolver
+from .set_get_nodes import join_by_name
+from .widget_inputs import Filler
 
 MUTES_MORE = (1, 41)
 """The editor's version since which a muted Reroute passes nothing on, and a widget that is fed by what doesn't run

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..errors import WorkflowError
 from .flatten import FlatNode, Missing, Source
 from .graph import BYPASS, NEVER, Slot
-from .held import Held
 from .limits import MAX_STEPS
+from .promoted import Held
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """What a node returned, made uniform.
 
-A method may return a tuple, `{"ui": ..., "result": ...}`, `{"expand": graph, "result": ...}`, the newer
+A method may return a tuple, `{"ui": ..., "result": ...}`, `{"expand": graph, "result": ...}`, the v3
 `io.NodeOutput`, or a blocker for all its outputs.
 """
 
@@ -64,19 +64,19 @@ _NO_VALUES = object()
 
 def _parts(result: Any, node_class: NodeClass) -> tuple[Any, dict | None, dict | None]:
     """`(values, expansion, ui)` of one call's result."""
-    host = node_class.host
+    runtime = node_class.runtime
     if isinstance(result, dict):
         values = result.get("result", _NO_VALUES)
         expansion, ui = result.get("expand"), result.get("ui")
-    elif host.is_newer_result(result):
+    elif runtime.is_v3_result(result):
         values = result.result if result.result is not None else _NO_VALUES
         if result.block_execution is not None and (values is not _NO_VALUES or result.expand is not None):
-            values = host.blockers[-1](result.block_execution)
+            values = runtime.blockers[-1](result.block_execution)
         expansion = result.expand
         ui = result.ui if result.ui is None or isinstance(result.ui, dict) else result.ui.as_dict()
     else:
         values, expansion, ui = result, None, None
-    if isinstance(values, host.blockers):
+    if isinstance(values, runtime.blockers):
         values = (values,) * len(node_class.return_types)
     return values, expansion, ui
 
@@ -112,7 +112,7 @@ def to_columns(values: Sequence[Sequence[Any]], node_class: NodeClass) -> list[S
             column: list[Any] = []
             for call in values:
                 value = call[slot]
-                column.extend([value] if isinstance(value, node_class.host.blockers) else value)
+                column.extend([value] if isinstance(value, node_class.runtime.blockers) else value)
         else:
             column = [call[slot] for call in values]
         columns.append(column)

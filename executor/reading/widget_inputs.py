@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from .dynamic_text import PREFIXED, as_text, choose, fill_in
 from .flatten import FlatNode, Source
-from .held import Held
+from .promoted import Held
 from .resolve import Resolver
-from .texts import PREFIXED, as_text, choose, fill_in
 from .widgets import widget_values
 
 

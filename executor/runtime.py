@@ -1,16 +1,16 @@
 """What the executor needs of the world around the nodes, when that world is only this package.
 
-`comfy_host.ComfyHost` is the other one: ComfyUI's modules loaded in this process.
+`comfy_host.ComfyRuntime` is the other one: ComfyUI's modules loaded in this process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .context import Interrupted
+from .errors import Interrupted
 
 Report = Callable[[str, float, float, Any], None]
 """`report(node id, value, total, preview)`: where progress of a node goes."""
@@ -26,14 +26,14 @@ class ExecutionBlocker:
         self.message = message
 
 
-class Host:
+class Runtime:
     """Nodes that need nothing but Python."""
 
     blockers: tuple[type, ...] = (ExecutionBlocker,)
     interruptions: tuple[type[BaseException], ...] = (Interrupted,)
 
     def run_started(self, run_id: str, graph: Any, report: Report) -> None:
-        """A run begins; progress of nodes that use the host's own ways of reporting goes to `report`."""
+        """A run begins; progress of nodes that use ComfyUI's own ways of reporting goes to `report`."""
 
     def run_ended(self) -> None:
         """The run is over, well or not."""
@@ -56,37 +56,53 @@ class Host:
         """A blocker without a message, for the message has been reported."""
         return type(blocker)(None)
 
-    # The newer form of node class (`io.ComfyNode`) exists only where ComfyUI does.
+    # The v3 form of node class (`io.ComfyNode`) exists only where ComfyUI does.
 
-    def is_newer_class(self, node_class: type) -> bool:
-        """Whether the class is of the newer form."""
+    def is_v3_class(self, node_class: type) -> bool:
+        """Whether the class is of the v3 form."""
         return False
 
-    def newer_inputs(
+    def v3_inputs(
         self, node_class: type, inputs: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, str], Any]:
-        """`(declared inputs, hidden inputs, data for bind)` of a newer class for given input values."""
+        """`(declared inputs, hidden inputs, data for bind)` of a v3 class for given input values."""
         raise NotImplementedError
 
-    def newer_override(self, node_class: type, name: str) -> Callable[..., Any] | None:
+    def v3_override(self, node_class: type, name: str) -> Callable[..., Any] | None:
         """The class's own version of an optional method, None if it has only the inherited placeholder."""
         raise NotImplementedError
 
     def bind(
         self, target: Any, method: str, data: Any, hidden: Mapping[str, Any], arguments: dict[str, Any]
     ) -> tuple[Callable[..., Any], dict[str, Any]]:
-        """The callable and its arguments for one call of a newer class's method."""
+        """The callable and its arguments for one call of a v3 class's method."""
         raise NotImplementedError
 
-    def is_newer_result(self, result: object) -> bool:
-        """Whether a node returned the newer form of result (`io.NodeOutput`)."""
+    def is_v3_result(self, result: object) -> bool:
+        """Whether a node returned a v3 result (`io.NodeOutput`)."""
         return False
 
 
-def host_of_this_process() -> Host:
-    """ComfyUI's host if its modules are loaded here, else the plain one."""
+def runtime_of_this_process() -> Runtime:
+    """ComfyUI's runtime if its modules are loaded here, else the plain one."""
     if "comfy_execution.graph_utils" in sys.modules:
-        from .comfy_host import ComfyHost
+        from .comfy_runtime import ComfyRuntime
 
-        return ComfyHost()
-    return Host()
+        return ComfyRuntime()
+    return Runtime()
+
+
+@contextlib.contextmanager
+def inference_mode() -> Iterator[Callable[[], None]]:
+    """Gives a function to be called now and then: it enters the mode once torch is loaded, until the block ends."""
+    with contextlib.ExitStack() as stack:
+        entered = False
+
+        def enter() -> None:
+            nonlocal entered
+            torch = sys.modules.get("torch")
+            if not entered and hasattr(torch, "inference_mode"):
+                stack.enter_context(torch.inference_mode())
+                entered = True
+
+        yield enter

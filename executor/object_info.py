@@ -28,7 +28,7 @@ def object_info(
 
 def node_info(name: str, node_class: type, display_name: str) -> dict[str, Any]:
     """One class's entry of `object_info`; raises whatever the class's own INPUT_TYPES raises."""
-    if hasattr(node_class, "GET_NODE_INFO_V1"):  # the newer form of class writes its own entry
+    if hasattr(node_class, "GET_NODE_INFO_V1"):  # a v3 class writes its own entry
         return node_class.GET_NODE_INFO_V1()
     inputs = node_class.INPUT_TYPES()
     outputs = getattr(node_class, "RETURN_TYPES", ())

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from .node_class import Input
 
+Rules = Literal["0.3.64", "current"]
+"""Whose rules and words validation follows: ComfyUI 0.3.64's, or today's."""
+
 Fault = dict[str, Any]
 """`{"type", "message", "details", "extra_info"}`."""
+
+
+def check_rules(rules: Rules) -> Rules:
+    """The rules as they came; ValueError for unknown ones."""
+    if rules not in get_args(Rules):
+        raise ValueError(f"rules are {rules!r}, expected one of {', '.join(get_args(Rules))}")
+    return rules
 
 
 def fault(kind: str, message: str, details: str = "", **extra_info: Any) -> Fault:
@@ -32,10 +42,10 @@ def no_class(node_id: str) -> Fault:
     )
 
 
-def unknown_class(node_id: str, node: Mapping[str, Any], newer: bool) -> Fault:
+def unknown_class(node_id: str, node: Mapping[str, Any], rules: Rules) -> Fault:
     """A node of a class that isn't there."""
     name = node["class_type"]
-    if not newer:
+    if rules == "0.3.64":
         message = f"Cannot execute because node {name} does not exist."
         return fault("invalid_prompt", message, f"Node ID '#{node_id}'")
     meta = node.get("_meta")

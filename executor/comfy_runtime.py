@@ -1,4 +1,4 @@
-"""The host when ComfyUI's own modules are loaded in this process.
+"""The runtime where ComfyUI's own modules are loaded in this process.
 
 Nothing here imports ComfyUI: it speaks to the modules that the nodes have already brought in, and does
 without those they haven't (a pack may need `comfy_execution.graph_utils` and nothing else).
@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from .host import Host, Report
+from .runtime import Report, Runtime
 
 
 def _module(name: str) -> ModuleType | None:
     return sys.modules.get(name)
 
 
-class ComfyHost(Host):
+class ComfyRuntime(Runtime):
     """ComfyUI's modules, as far as they are loaded."""
 
     def __init__(self):
@@ -29,9 +29,9 @@ class ComfyHost(Host):
         self._progress = _module("comfy_execution.progress")
         self._api = _module("comfy_api.internal")
         self._io = _module("comfy_api.latest._io")
-        self.blockers = (*Host.blockers, self._graph_utils.ExecutionBlocker)
+        self.blockers = (*Runtime.blockers, self._graph_utils.ExecutionBlocker)
         if self._management is not None:
-            self.interruptions = (*Host.interruptions, self._management.InterruptProcessingException)
+            self.interruptions = (*Runtime.interruptions, self._management.InterruptProcessingException)
 
     def run_started(self, run_id: str, graph: Any, report: Report) -> None:
         """Clear ComfyUI's interrupt flag and take over both of its ways to report progress."""
@@ -83,11 +83,11 @@ class ComfyHost(Host):
         self._management.unload_all_models()
         return "The device ran out of memory: try a smaller picture or batch."
 
-    def is_newer_class(self, node_class: type) -> bool:
+    def is_v3_class(self, node_class: type) -> bool:
         """Whether it derives from `io.ComfyNode`."""
         return self._api is not None and issubclass(node_class, self._api._ComfyNodeInternal)
 
-    def newer_inputs(
+    def v3_inputs(
         self, node_class: type, inputs: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, str], Any]:
         """Declared inputs; from 0.8 on, after dynamic inputs are laid out for the values at hand."""
@@ -98,14 +98,14 @@ class ComfyHost(Host):
         declared, schema = node_class.INPUT_TYPES(include_hidden=False, return_schema=True)
         return declared, {kind.value: kind.value for kind in schema.hidden or ()}, None
 
-    def newer_override(self, node_class: type, name: str) -> Callable[..., Any] | None:
+    def v3_override(self, node_class: type, name: str) -> Callable[..., Any] | None:
         """The class's own version of the method, if it has one."""
         return self._api.first_real_override(node_class, name)
 
     def bind(
         self, target: Any, method: str, data: Any, hidden: Mapping[str, Any], arguments: dict[str, Any]
     ) -> tuple[Callable[..., Any], dict[str, Any]]:
-        """A newer class's methods run on a locked clone of the class that carries the hidden inputs."""
+        """A v3 class's methods run on a locked clone of the class that carries the hidden inputs."""
         node_class = target if isinstance(target, type) else type(target)
         node_class.VALIDATE_CLASS()
         hidden_values = {self._io.Hidden(kind): value for kind, value in hidden.items()}
@@ -117,7 +117,7 @@ class ComfyHost(Host):
             clone = node_class.PREPARE_CLASS_CLONE(hidden_values)
         return self._api.make_locked_method_func(node_class, method, clone), arguments
 
-    def is_newer_result(self, result: object) -> bool:
+    def is_v3_result(self, result: object) -> bool:
         """Whether it is an `io.NodeOutput`."""
         return self._api is not None and isinstance(result, self._api._NodeOutputInternal)
 
