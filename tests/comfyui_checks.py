@@ -310,7 +310,7 @@ def test_validation_says_what_comfyui_s_says(monkeypatch):
 
 
 def test_comfyui_s_nodes_from_the_command_line(tmp_path, monkeypatch, capsys):
-    from comfyui_ddim.executor.command import main
+    from comfyui_ddim.cli import main
 
     monkeypatch.chdir(tmp_path)
     nodes = prompt(
@@ -330,7 +330,7 @@ def test_comfyui_s_nodes_from_the_command_line(tmp_path, monkeypatch, capsys):
 
 
 def test_a_folder_that_is_no_comfyui(tmp_path, capsys):
-    from comfyui_ddim.executor.command import main
+    from comfyui_ddim.cli import main
 
     assert main(["nodes", "--comfyui", str(tmp_path)]) == 2
     assert "not a ComfyUI checkout" in capsys.readouterr().err

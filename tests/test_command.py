@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from comfyui_ddim.executor.command import main
+from comfyui_ddim.cli import main
 from PIL import Image, PngImagePlugin
 
 PACK = '''
@@ -362,7 +362,7 @@ def test_a_broken_node_is_not_and_debug_shows_where(place, capsys):
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send")
 def test_ctrl_c_stops_at_the_next_step_and_exits_130(place):
     save(counting(steps=100000))
-    code = "import sys; from comfyui_ddim.executor.command import main; sys.exit(main())"
+    code = "import sys; from comfyui_ddim.cli import main; sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "run", "w.json", "--nodes", "pack", "--json"], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,

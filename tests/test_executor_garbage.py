@@ -8,8 +8,8 @@ import pytest
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
 
+from comfyui_ddim.cli import main  # noqa: E402
 from comfyui_ddim.executor import Executor, WorkflowError  # noqa: E402
-from comfyui_ddim.executor.command import main  # noqa: E402
 
 
 class Value:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..context import using
-from ..errors import WorkflowError
-from ..executor import Executor
+from ..executor.context import using
+from ..executor.errors import WorkflowError
+from ..executor.executor import Executor
 from .messages import fault_lines
 from .node_set import NodeSet, load_node_set
 from .options import add_file_option, add_node_options, new_parser

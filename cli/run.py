@@ -9,10 +9,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ..context import Context, using
-from ..errors import WorkflowError
-from ..executor import Executor, RunResult
-from ..reading import Prompt
+from ..executor.context import Context, using
+from ..executor.errors import WorkflowError
+from ..executor.executor import Executor, RunResult
+from ..executor.reading import Prompt
 from .carry import carry_over
 from .display import Display
 from .messages import failure_line, fault_lines, name_node

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import WorkflowError
-from ..reading import Prompt, read_workflow
-from ..reading.files import read_documents
+from ..executor.errors import WorkflowError
+from ..executor.reading import Prompt, read_workflow
+from ..executor.reading.files import read_documents
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import WorkflowError
-from ..reading import convert_workflow
-from ..reading.definition import parse_definition
+from ..executor.errors import WorkflowError
+from ..executor.reading import convert_workflow
+from ..executor.reading.definition import parse_definition
 from .overrides import Change, Prompt, inputs_of
 
 

@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..context import Context, using
-from ..errors import WorkflowError
-from ..object_info import object_info
+from ..executor.context import Context, using
+from ..executor.errors import WorkflowError
+from ..executor.object_info import object_info
 
 
 @dataclass
@@ -43,12 +43,12 @@ def load_node_set(arguments: argparse.Namespace) -> NodeSet:
         _check_output(arguments.output)
     comfyui = arguments.comfyui or os.environ.get("COMFYUI_DIR")
     if comfyui:
-        from ..comfyui import load_comfyui
+        from ..executor.comfyui import load_comfyui
 
         *loaded, node_set.context = load_comfyui(Path(comfyui), node_set.context, arguments.models)
         node_set.add(*loaded)
     with using(node_set.context):
-        from ... import nodes
+        from .. import nodes
 
         _check_device(arguments.device)
         if not comfyui:

@@ -7,8 +7,8 @@ import difflib
 import json
 from typing import Any
 
-from ..context import using
-from ..errors import WorkflowError
+from ..executor.context import using
+from ..executor.errors import WorkflowError
 from .definition_texts import node_lines
 from .node_set import load_node_set
 from .options import add_node_options, new_parser

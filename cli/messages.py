@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from ..validation import Verdict
+from ..executor.validation import Verdict
 from .overrides import title_of
 
 Prompt = dict[str, dict[str, Any]]

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import WorkflowError
-from ..graph import is_link
+from ..executor.errors import WorkflowError
+from ..executor.graph import is_link
 
 Prompt = dict[str, dict[str, Any]]
 Change = tuple[str, str]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..context import Context
+from ..executor.context import Context
 from .messages import name_node
 
 

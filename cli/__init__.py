@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from ..errors import WorkflowError
+from ..executor.errors import WorkflowError
 from . import check, convert, nodes, run, show
 
 COMMANDS = (run, check, show, convert, nodes)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from ..context import using
-from ..graph import is_link, links
+from ..executor.context import using
+from ..executor.graph import is_link, links
 from .definition_texts import allowed
 from .node_set import load_node_set
 from .options import add_file_option, add_node_options, new_parser
