@@ -39,8 +39,8 @@ def load(folder: Path) -> None:
 
 def shipped() -> tuple:
     """MODEL, two CONDITIONINGs and a latent of the model that ships."""
+    from comfyui_ddim.hosts import host
     from comfyui_ddim.nodes.conditioning import encode
-    from comfyui_ddim.nodes.host import host
 
     model, clip, _ = host.load_checkpoint(host.checkpoints()[0])
     return model, encode(clip, "a large red sphere"), encode(clip, ""), torch.zeros(1, 4, 16, 16)
@@ -83,8 +83,8 @@ def contestants(model, positive: list, negative: list, latent: torch.Tensor, ste
     """What to run, by name."""
     import comfy.sample
     import latent_preview
-    from comfyui_ddim.nodes.host import host
-    from comfyui_ddim.nodes.plan import Plan, Table
+    from comfyui_ddim.hosts import host
+    from comfyui_ddim.hosts.plan import Plan, Table
 
     plan = Plan(SEED, steps, scale=CFG, table=Table("comfyui"))
     how = ("ddim", "ddim_uniform", positive, negative, latent)

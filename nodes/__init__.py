@@ -1,21 +1,20 @@
 """The nodes: widgets in, one call into the sampler or the networks, a tuple out."""
 
 from .conditioning import DDIMConditioning
-from .host import host
+from .core import STAND_IN_CLASS_MAPPINGS
+from .custom_sampling import DDIMFixedNoise, DDIMGuider, DDIMSamplerSelect, DDIMSigmas
 from .inversion import DDIMInvert
 from .latents import DDIMDecode, DDIMEmptyLatent, DDIMEncode
 from .loading import DDIMLoadControlNet, DDIMLoadModel
 from .masks import DDIMMask
 from .noise import DDIMNoise
 from .options import DDIMOptions, DDIMRescale, DDIMScoreCorrector, DDIMThreshold
-from .parts import DDIMFixedNoise, DDIMGuider, DDIMSamplerSelect, DDIMSigmas
 from .pictures import DDIMExampleImage, DDIMFilmStrip
 from .plot import DDIMPlot
-from .sampling import DDIMSampler
+from .sampler import DDIMSampler
 from .schedules import DDIMCurve, DDIMGuidanceSchedule, DDIMSchedule
-from .stand_ins import STAND_IN_CLASS_MAPPINGS
 
-__all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "STAND_IN_CLASS_MAPPINGS", "host"]
+__all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "STAND_IN_CLASS_MAPPINGS"]
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {
     node.__name__: node

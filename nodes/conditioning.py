@@ -1,6 +1,6 @@
 """Prompts to conditioning."""
 
-from .inputs import socket, text
+from .sockets import socket, text
 
 __all__ = ["DDIMConditioning", "encode"]
 

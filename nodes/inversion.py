@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
+from ..hosts import host
+from ..hosts.plan import Options, Plan, Table
 from ..sampler import FixedPoint
-from .host import host
-from .inputs import choice, number, socket, whole
 from .options import OPTIONS
-from .plan import Options, Plan, Table
 from .schedules import SCHEDULE
+from .sockets import choice, number, socket, whole
 
 __all__ = ["DDIMInvert"]
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from .inputs import socket, whole
+from .sockets import socket, whole
 
 __all__ = ["DDIMDecode", "DDIMEmptyLatent", "DDIMEncode", "empty_latent"]
 

@@ -1,7 +1,7 @@
 """Loading a model, and what steers it."""
 
-from .host import host
-from .inputs import choice, toggle
+from ..hosts import host
+from .sockets import choice, toggle
 
 __all__ = ["DDIMLoadControlNet", "DDIMLoadModel"]
 

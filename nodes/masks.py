@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from .inputs import choice, number, socket, toggle, whole
+from .sockets import choice, number, socket, toggle, whole
 
 __all__ = ["DDIMMask", "draw"]
 

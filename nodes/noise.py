@@ -2,9 +2,9 @@
 
 import torch
 
+from ..hosts.plan import seed_noise
 from ..sampler import slerp
-from .inputs import number, seed, socket, whole
-from .plan import seed_noise
+from .sockets import number, seed, socket, whole
 
 __all__ = ["DDIMNoise"]
 

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from ..hosts.plan import Options
 from ..sampler import PerStep, Threshold
-from .inputs import choice, number, socket, text, toggle, whole
-from .plan import Options
 from .schedules import CURVE
+from .sockets import choice, number, socket, text, toggle, whole
 
 __all__ = ["OPTIONS", "SCORE_CORRECTOR", "DDIMOptions", "DDIMRescale", "DDIMScoreCorrector", "DDIMThreshold"]
 

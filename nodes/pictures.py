@@ -7,7 +7,7 @@ import torch
 from einops import rearrange
 from PIL import Image
 
-from .inputs import choice, socket, whole
+from .sockets import choice, socket, whole
 
 __all__ = ["DDIMExampleImage", "DDIMFilmStrip", "read_picture", "strip"]
 

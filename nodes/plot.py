@@ -7,12 +7,12 @@ from itertools import chain
 import numpy as np
 import torch
 
+from ..hosts import host
+from ..hosts.plan import Plan, Table
 from ..sampler import PerStep, Schedule
 from .chart import Line, Panel, draw_panels, spread
-from .host import host
-from .inputs import choice, number, socket, whole
-from .plan import Plan, Table
 from .schedules import CURVE, SCHEDULE
+from .sockets import choice, number, socket, whole
 
 __all__ = ["DDIMPlot", "Series", "panels", "series"]
 

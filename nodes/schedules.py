@@ -3,10 +3,10 @@
 import math
 from itertools import pairwise
 
+from ..hosts.plan import Table
 from ..sampler import LANDINGS, PRESETS, SPACINGS, Curve, Interval, PerStep
 from .expression import compile_expression
-from .inputs import choice, number, socket, text
-from .plan import Table
+from .sockets import choice, number, socket, text
 
 __all__ = ["CURVE", "SCHEDULE", "DDIMCurve", "DDIMGuidanceSchedule", "DDIMSchedule"]
 

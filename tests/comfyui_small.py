@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from comfyui_ddim.nodes.plan import Plan, Table
+from comfyui_ddim.hosts.plan import Plan, Table
 
 SHAPE = (1, 4, 8, 8)
 WIDTH = 32
@@ -66,7 +66,7 @@ def prompt(seed, **extra):
 @pytest.fixture(scope="module", name="side")
 def small_side(comfy):
     """A small model with two prompts."""
-    from comfyui_ddim.nodes.comfy import ComfyHost
+    from comfyui_ddim.hosts.comfyui.host import ComfyHost
 
     with torch.inference_mode():
         return SimpleNamespace(

@@ -8,7 +8,7 @@ import os
 
 import pytest
 import torch
-from comfyui_ddim.nodes.plan import Options, Plan, Table
+from comfyui_ddim.hosts.plan import Options, Plan, Table
 from comfyui_small import (
     LEFT,
     PICTURE,

@@ -62,7 +62,7 @@ ARCHITECTURES = {
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def side(comfy, request):
     """A narrow model of an architecture with two prompts."""
-    from comfyui_ddim.nodes.comfy import ComfyHost
+    from comfyui_ddim.hosts.comfyui.host import ComfyHost
 
     config, shape, text, pooled = ARCHITECTURES[request.param]
     if request.param == "Flux" and "txt_ids_dims" in comfy.ldm.flux.model.FluxParams.__dataclass_fields__:

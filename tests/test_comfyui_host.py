@@ -14,11 +14,11 @@ import pytest
 import torch
 from comfyui_ddim.executor.context import Context, using
 from comfyui_ddim.executor.reading import read_workflow
+from comfyui_ddim.hosts.plan import Options, Plan, Table
+from comfyui_ddim.hosts.standalone.host import SHIPPED, LightHost
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
 from comfyui_ddim.nodes.conditioning import encode
 from comfyui_ddim.nodes.latents import empty_latent
-from comfyui_ddim.nodes.light import SHIPPED, LightHost
-from comfyui_ddim.nodes.plan import Options, Plan, Table
 from comfyui_ddim.sampler import FixedPoint
 from PIL import Image
 from safetensors.torch import save_file
@@ -34,7 +34,7 @@ PICTURES = ROOT / "workflows" / "pictures"
 @pytest.fixture(scope="module")
 def both(comfy):
     """The shipped model in both hosts: `host, model, vae, positive, negative` of each."""
-    from comfyui_ddim.nodes.comfy import ComfyHost
+    from comfyui_ddim.hosts.comfyui.host import ComfyHost
 
     def load(host):
         with using(Context(device="cpu")):
@@ -72,7 +72,7 @@ def test_the_pack_loads_fast(comfy):
     spec.loader.exec_module(pack)
     assert set(pack.NODE_CLASS_MAPPINGS) == set(NODE_CLASS_MAPPINGS)
     assert time.process_time() - start < 0.3
-    assert sys.modules["a_custom_node.nodes.host"].host.name == "comfyui"
+    assert sys.modules["a_custom_node.hosts"].host.name == "comfyui"
     assert "a_custom_node.executor" not in sys.modules  # the headless side isn't needed here
 
 
@@ -114,7 +114,7 @@ def test_live_previews_have_the_pictures_colours(both, name):
 
 
 def test_a_missing_or_broken_checkpoint_is_named(both, tmp_path):
-    from comfyui_ddim.nodes.comfy_loading import load_checkpoint
+    from comfyui_ddim.hosts.comfyui.checkpoint import load_checkpoint
 
     with pytest.raises(ValueError, match=r"gone\.safetensors: no such file"):
         load_checkpoint(tmp_path / "gone.safetensors")

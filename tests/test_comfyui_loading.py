@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from comfyui_ddim.hosts.plan import Options, Plan, Table
+from comfyui_ddim.hosts.standalone.host import SHIPPED
 from comfyui_ddim.networks import CheckpointError, load_checkpoint
-from comfyui_ddim.nodes.light import SHIPPED
-from comfyui_ddim.nodes.plan import Options, Plan, Table
 from comfyui_ddim.sampler import DDIMSampler
 from comfyui_small import (
     assert_same,
@@ -51,7 +51,7 @@ print(loaded, sum(name.startswith("DDIM") for name in nodes.NODE_CLASS_MAPPINGS)
 
 
 def test_what_has_no_guess_mode_is_named(comfy, tmp_path):
-    from comfyui_ddim.nodes.comfy_control import load_controlnet
+    from comfyui_ddim.hosts.comfyui.controlnet import load_controlnet
 
     path = tmp_path / "lora.safetensors"
     save_file({"lora_controlnet": torch.zeros(1)}, path)
@@ -72,7 +72,7 @@ def test_a_missing_package_is_one_line_in_the_log(tmp_path):
 @pytest.fixture(scope="module")
 def shipped(comfy):
     """The shipped model in ComfyUI, with two prompts by ComfyUI's node."""
-    from comfyui_ddim.nodes.comfy import ComfyHost
+    from comfyui_ddim.hosts.comfyui.host import ComfyHost
 
     with torch.inference_mode():
         host = ComfyHost()

@@ -8,8 +8,8 @@ import os
 
 import pytest
 import torch
-from comfyui_ddim.nodes.light import LightHost
-from comfyui_ddim.nodes.plan import Options, Plan, Table
+from comfyui_ddim.hosts.plan import Options, Plan, Table
+from comfyui_ddim.hosts.standalone.host import LightHost
 from comfyui_ddim.sampler import Guidance, Threshold
 from comfyui_small import (
     LEFT,
@@ -231,8 +231,8 @@ def test_other_guiders_serve(side, own):
 
 
 def test_without_comfyui_a_part_says_what_it_needs(monkeypatch):
-    from comfyui_ddim.nodes import parts
+    from comfyui_ddim.nodes import custom_sampling
 
-    monkeypatch.setattr(parts, "host", LightHost())
+    monkeypatch.setattr(custom_sampling, "host", LightHost())
     with pytest.raises(ValueError, match="here GUIDER, need ComfyUI: run with --comfyui DIR"):
-        parts.DDIMGuider().make(None, [], [], 1.0)
+        custom_sampling.DDIMGuider().make(None, [], [], 1.0)

@@ -11,8 +11,8 @@ from comfyui_ddim.demo.scenes import PAINTS, SHAPES, caption, random_scene, rend
 from comfyui_ddim.demo.train_autoencoder import psnr, to_tensor
 from comfyui_ddim.demo.train_diffusion import standardise
 from comfyui_ddim.demo.words import VOCABULARY
+from comfyui_ddim.hosts.standalone.host import SHIPPED
 from comfyui_ddim.networks import Autoencoder, AutoencoderConfig, load_checkpoint
-from comfyui_ddim.nodes.light import SHIPPED
 from torch import nn
 
 

@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from comfyui_ddim.executor.context import Context, using
-from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS, host
+from comfyui_ddim.hosts import host
+from comfyui_ddim.hosts.plan import Plan, Table
+from comfyui_ddim.hosts.standalone.host import SHIPPED, LightHost, Sampling
+from comfyui_ddim.hosts.standalone.ksampler import KSampling
+from comfyui_ddim.hosts.standalone.schedulers import SCHEDULERS, Levels
+from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS
 from comfyui_ddim.nodes.conditioning import encode
-from comfyui_ddim.nodes.light import SHIPPED, LightHost, Sampling
-from comfyui_ddim.nodes.light_ksampler import KSampling
-from comfyui_ddim.nodes.light_schedulers import SCHEDULERS, Levels
-from comfyui_ddim.nodes.plan import Plan, Table
 from comfyui_ddim.sampler import Predictor
 
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
@@ -23,7 +24,7 @@ TIMESTEPS = (999, 601, 301, 1)
 @pytest.fixture(scope="module")
 def both(comfy):
     """The shipped model: ours, ComfyUI's, and prompts that both take as they are."""
-    from comfyui_ddim.nodes.comfy import ComfyHost
+    from comfyui_ddim.hosts.comfyui.host import ComfyHost
 
     assert isinstance(host, LightHost)
     with torch.inference_mode(), using(Context(device="cpu")):

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from comfyui_ddim.hosts.standalone.conditioning import GREY, Frame, read_prompts
+from comfyui_ddim.hosts.standalone.controlnet import ControlModel
+from comfyui_ddim.hosts.standalone.guide import PromptGuide, make_guide
 from comfyui_ddim.networks import UNetConfig
-from comfyui_ddim.nodes.light_control import ControlModel
-from comfyui_ddim.nodes.light_guide import PromptGuide, make_guide
-from comfyui_ddim.nodes.light_prompts import GREY, Frame, read_prompts
 from comfyui_ddim.sampler import Guidance, ModelGuide, Predictor, make_schedule
 
 ALPHAS = torch.linspace(0.9991, 0.0047, 1000).double()

@@ -7,12 +7,12 @@ import pytest
 import torch
 from comfyui_ddim.executor import Context
 from comfyui_ddim.executor.context import using
+from comfyui_ddim.hosts.standalone.host import SHIPPED, LightHost
 from comfyui_ddim.networks import NotEnoughMemory, best_dtype, cpu_has_bfloat16, load_autoencoder, load_checkpoint
 from comfyui_ddim.networks import autoencoder as autoencoder_module
 from comfyui_ddim.networks import device as device_module
 from comfyui_ddim.networks.device import available
 from comfyui_ddim.networks.tiling import in_tiles
-from comfyui_ddim.nodes.light import SHIPPED, LightHost
 from torch.nn import functional as F
 
 

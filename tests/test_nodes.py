@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from comfyui_ddim.executor.context import Context, using
+from comfyui_ddim.hosts.plan import latent_mask, seed_noise
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS, STAND_IN_CLASS_MAPPINGS
 from comfyui_ddim.nodes.files import inside
 from comfyui_ddim.nodes.masks import draw, soften
 from comfyui_ddim.nodes.pictures import strip
-from comfyui_ddim.nodes.plan import latent_mask, seed_noise
 from PIL import Image
 
 ALL = {**NODE_CLASS_MAPPINGS, **STAND_IN_CLASS_MAPPINGS}

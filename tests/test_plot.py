@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from comfyui_ddim.executor.context import Context, using
+from comfyui_ddim.hosts.plan import Table
+from comfyui_ddim.hosts.standalone.host import SHIPPED
 from comfyui_ddim.networks import DiffusionRun
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
 from comfyui_ddim.nodes.chart import Line, Panel, areas, draw_panels, spread, ticks
-from comfyui_ddim.nodes.light import SHIPPED
-from comfyui_ddim.nodes.plan import Table
 from comfyui_ddim.nodes.plot import headline, panels, series
 from comfyui_ddim.sampler import Curve, Guidance, make_schedule
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from comfyui_ddim.executor.context import Context, using
+from comfyui_ddim.hosts.standalone.clip import Clip
+from comfyui_ddim.hosts.standalone.host import SHIPPED, LightHost
 from comfyui_ddim.networks import (
     AutoencoderConfig,
     LatentDiffusion,
@@ -23,8 +25,6 @@ from comfyui_ddim.networks.text import clip_tokenizer
 from comfyui_ddim.networks.text.clip_tokenizer import ClipTokenizer
 from comfyui_ddim.networks.text.encoder import OPEN_CLIP_H
 from comfyui_ddim.networks.text.prompt import tokenize, weighted
-from comfyui_ddim.nodes.light import SHIPPED, LightHost
-from comfyui_ddim.nodes.light_clip import Clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -168,7 +168,7 @@ def test_the_recorded_numbers_are_comfyui_s(clip, theirs, model):
 
 @needs_comfyui
 def test_the_shipped_model_reads_a_prompt_alike_in_both_hosts(comfy):
-    from comfyui_ddim.nodes.comfy import ComfyHost
+    from comfyui_ddim.hosts.comfyui.host import ComfyHost
 
     prompts = ["a (red:1.3) sphere", "((large) cube:0.7) under a \\(blue\\) sky", "red " * 100 + "(cube:1.5)"]
     with using(Context(device="cpu")), torch.inference_mode():

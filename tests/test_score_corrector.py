@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from comfyui_ddim.hosts.plan import Options, Plan, Table
+from comfyui_ddim.hosts.sampling import run
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
-from comfyui_ddim.nodes.plan import Options, Plan, Table
-from comfyui_ddim.nodes.run import run
 from comfyui_ddim.sampler import Curve, DDIMSampler, ModelGuide, alphas_cumprod, make_betas
 
 SHAPE = (2, 4, 6, 5)

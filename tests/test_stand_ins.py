@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 from comfyui_ddim.executor.context import Context, using
+from comfyui_ddim.hosts import host
+from comfyui_ddim.hosts.standalone.host import Model
+from comfyui_ddim.hosts.standalone.ksampler import KSampling
+from comfyui_ddim.hosts.standalone.resize import cycled, resize, soft_ends, spread
+from comfyui_ddim.hosts.standalone.schedulers import SCHEDULERS, Levels, beta_quantile
 from comfyui_ddim.networks import UNetConfig
-from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS, host
-from comfyui_ddim.nodes.light import Model
-from comfyui_ddim.nodes.light_ksampler import KSampling
-from comfyui_ddim.nodes.light_resize import cycled, resize, soft_ends, spread
-from comfyui_ddim.nodes.light_schedulers import SCHEDULERS, Levels, beta_quantile
+from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS
 from comfyui_ddim.sampler import alphas_cumprod, make_betas
 from PIL import Image
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..sampler import FixedPoint, Inpaint, NoiseSource, PerStep, Predictor, Schedule
-from .comfy_guide import GuiderGuide
-from .plan import Options, Table, fit_batch, noise_source, seed_noise
-from .run import Inverted, Report, Result, follow, go_back, predictor
+from ...sampler import FixedPoint, Inpaint, NoiseSource, PerStep, Predictor, Schedule
+from ..plan import Options, Table, fit_batch, noise_source, seed_noise
+from ..sampling import Inverted, Report, Result, follow, go_back, predictor
+from .guider import GuiderGuide
 
 __all__ = ["Ddim", "Inversion", "schedule_of", "table_sigmas"]
 

@@ -5,8 +5,8 @@ import logging
 import torch
 from torch import Tensor
 
-from ..inputs import choice, number, socket, whole
 from ..latents import FACTOR
+from ..sockets import choice, number, socket, whole
 from .images import LARGEST
 
 __all__ = [

@@ -6,14 +6,14 @@ import comfy.model_management
 import folder_paths
 from torch import Tensor
 
-from ..sampler import FixedPoint, Guidance, PerStep, Schedule
-from .comfy_control import SHIPPED_CONTROL, load_controlnet
-from .comfy_guide import ScheduledGuider
-from .comfy_loading import SHIPPED, load_checkpoint
-from .comfy_run import FixedNoise, invert_inside, run_inside
-from .comfy_sampling import Ddim, schedule_of, table_sigmas
-from .plan import Options, Plan, Table
-from .run import Inverted, Result
+from ...sampler import FixedPoint, Guidance, PerStep, Schedule
+from ..plan import Options, Plan, Table
+from ..sampling import Inverted, Result
+from .checkpoint import SHIPPED, load_checkpoint
+from .controlnet import SHIPPED_CONTROL, load_controlnet
+from .guider import ScheduledGuider
+from .run import FixedNoise, invert_inside, run_inside
+from .sampler import Ddim, schedule_of, table_sigmas
 
 __all__ = ["ComfyHost"]
 

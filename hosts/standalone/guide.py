@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..networks import DiffusionRun, LatentDiffusion
-from ..sampler import Guidance, Guide, Guided, ModelGuide, Schedule, cfg, fit, rescale
-from .light_control import positions
-from .light_prompts import Box, Entry
-from .light_resize import cycled
+from ...networks import DiffusionRun, LatentDiffusion
+from ...sampler import Guidance, Guide, Guided, ModelGuide, Schedule, cfg, fit, rescale
+from .conditioning import Box, Entry
+from .controlnet import positions
+from .resize import cycled
 
 __all__ = ["PromptGuide", "make_guide"]
 

@@ -1,9 +1,9 @@
 """ComfyUI's sampler nodes, for the samplers that are DDIM."""
 
-from ..host import host
-from ..inputs import choice, number, seed, socket, whole
-from ..light_ksampler import SAMPLERS, KSampling
-from ..light_schedulers import SCHEDULERS
+from ...hosts import host
+from ...hosts.standalone.ksampler import SAMPLERS, KSampling
+from ...hosts.standalone.schedulers import SCHEDULERS
+from ..sockets import choice, number, seed, socket, whole
 
 __all__ = ["KSampler", "KSamplerAdvanced"]
 

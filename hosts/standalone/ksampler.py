@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..sampler import Schedule
-from .light_schedulers import SCHEDULERS, Levels
-from .plan import seed_noise
+from ...sampler import Schedule
+from ..plan import seed_noise
+from .schedulers import SCHEDULERS, Levels
 
 __all__ = ["SAMPLERS", "KSampling", "SamplerNoise"]
 

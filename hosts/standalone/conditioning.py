@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..networks import LatentDiffusion
-from .light_control import WHOLE, Control, Range
-from .light_resize import cycled, resize, soft_ends, spread
+from ...networks import LatentDiffusion
+from .controlnet import WHOLE, Control, Range
+from .resize import cycled, resize, soft_ends, spread
 
 __all__ = ["Box", "Entry", "Frame", "read_prompts"]
 

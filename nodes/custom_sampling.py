@@ -1,11 +1,11 @@
 """The sampler in parts, for ComfyUI's SamplerCustomAdvanced: SAMPLER, SIGMAS, GUIDER and NOISE."""
 
+from ..hosts import host
+from ..hosts.plan import Options, Table
 from ..sampler import Guidance, PerStep
-from .host import host
-from .inputs import choice, number, seed, socket, whole
 from .options import OPTIONS
-from .plan import Options, Table
 from .schedules import CURVE, SCHEDULE
+from .sockets import choice, number, seed, socket, whole
 
 __all__ = ["DDIMFixedNoise", "DDIMGuider", "DDIMSamplerSelect", "DDIMSigmas"]
 

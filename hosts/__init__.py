@@ -9,10 +9,10 @@ import sys
 __all__ = ["host"]
 
 if "comfy.samplers" in sys.modules:
-    from .comfy import ComfyHost
+    from .comfyui.host import ComfyHost
 
     host = ComfyHost()
 else:
-    from .light import LightHost
+    from .standalone.host import LightHost
 
     host = LightHost()

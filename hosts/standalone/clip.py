@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..networks import LatentDiffusion
-from ..networks.text.prompt import Chunk, tokenize
-from ..networks.text.textual_inversion import find_vectors
+from ...networks import LatentDiffusion
+from ...networks.text.prompt import Chunk, tokenize
+from ...networks.text.textual_inversion import find_vectors
 
 __all__ = ["Clip"]
 

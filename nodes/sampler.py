@@ -2,12 +2,12 @@
 
 import torch
 
+from ..hosts import host
+from ..hosts.plan import Options, Plan, Table
 from ..sampler import PerStep
-from .host import host
-from .inputs import number, seed, socket, whole
 from .options import OPTIONS
-from .plan import Options, Plan, Table
 from .schedules import CURVE, SCHEDULE
+from .sockets import number, seed, socket, whole
 
 __all__ = ["DDIMSampler"]
 

@@ -1,8 +1,8 @@
 """ComfyUI's nodes that load models, and the one that encodes a prompt."""
 
+from ...hosts import host
 from ..conditioning import encode
-from ..host import host
-from ..inputs import choice, socket, text
+from ..sockets import choice, socket, text
 
 __all__ = ["CLIPTextEncode", "CheckpointLoaderSimple", "ControlNetLoader", "DiffusersLoader", "VAELoader"]
 

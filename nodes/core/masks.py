@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..inputs import choice, number, socket, toggle, whole
+from ..sockets import choice, number, socket, toggle, whole
 from .images import InputPicture, scaled_bytes
 
 __all__ = ["GrowMask", "ImageToMask", "InvertMask", "LoadImageMask", "MaskToImage", "SolidMask"]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..networks import ControlNet, DiffusionRun, UNetConfig, control_scales
-from ..sampler import Schedule
-from .light_resize import cycled, resize
+from ...networks import ControlNet, DiffusionRun, UNetConfig, control_scales
+from ...sampler import Schedule
+from .resize import cycled, resize
 
 __all__ = ["WHOLE", "Control", "ControlModel", "Range", "positions"]
 

@@ -3,9 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..inputs import choice, number, socket, toggle, whole
+from ...hosts.standalone.resize import METHODS, cycled, resize, soft_ends
 from ..latents import FACTOR, empty_latent
-from ..light_resize import METHODS, cycled, resize, soft_ends
+from ..sockets import choice, number, socket, toggle, whole
 from .images import CROPS, LARGEST
 
 __all__ = [

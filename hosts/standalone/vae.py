@@ -3,7 +3,7 @@
 from einops import rearrange
 from torch import Tensor
 
-from ..networks import Autoencoder
+from ...networks import Autoencoder
 
 __all__ = ["Vae"]
 

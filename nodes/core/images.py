@@ -7,10 +7,10 @@ import torch
 from PIL import Image, ImageOps, ImageSequence
 from torch import Tensor
 
+from ...hosts import host
+from ...hosts.standalone.resize import PICTURE_METHODS, resize
 from ..files import inside, png_text, save_pictures
-from ..host import host
-from ..inputs import choice, number, socket, text, whole
-from ..light_resize import PICTURE_METHODS, resize
+from ..sockets import choice, number, socket, text, whole
 
 __all__ = [
     "EmptyImage",

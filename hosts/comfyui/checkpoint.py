@@ -23,11 +23,11 @@ import torch
 from einops import rearrange
 from safetensors import safe_open
 
-from ..networks import AutoencoderConfig, CheckpointError, ModelConfig, TextConfig, WordTokenizer, model_config
+from ...networks import AutoencoderConfig, CheckpointError, ModelConfig, TextConfig, WordTokenizer, model_config
 
 __all__ = ["SHIPPED", "load_checkpoint"]
 
-SHIPPED = Path(__file__).parents[1] / "demo" / "ddim-scenes.safetensors"
+SHIPPED = Path(__file__).parents[2] / "demo" / "ddim-scenes.safetensors"
 METADATA, UNET, AUTOENCODER = "comfyui_ddim", "model.diffusion_model.", "first_stage_model."
 
 

@@ -9,8 +9,8 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..sampler import Guidance, Guided, Schedule, rescale
-from .plan import Options
+from ...sampler import Guidance, Guided, Schedule, rescale
+from ..plan import Options
 
 __all__ = ["GuiderGuide", "ScheduledGuider"]
 

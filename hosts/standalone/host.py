@@ -8,24 +8,24 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..executor import context
-from ..networks import DiffusionRun, LatentDiffusion, load_autoencoder, load_checkpoint, load_controlnet
-from ..sampler import FixedPoint, Guide, Predictor, Schedule, X0Filter, quantizer
-from .light_clip import Clip
-from .light_control import ControlModel
-from .light_guide import make_guide
-from .light_ksampler import KSampling, SamplerNoise
-from .light_models import ModelFolders
-from .light_prompts import Frame, read_prompts
-from .light_resize import cycled
-from .light_schedulers import Levels
-from .light_vae import Vae
-from .plan import Plan, Table, fit_batch, latent_mask
-from .run import Inverted, follow, invert, run
+from ...executor import context
+from ...networks import DiffusionRun, LatentDiffusion, load_autoencoder, load_checkpoint, load_controlnet
+from ...sampler import FixedPoint, Guide, Predictor, Schedule, X0Filter, quantizer
+from ..plan import Plan, Table, fit_batch, latent_mask
+from ..sampling import Inverted, follow, invert, run
+from .clip import Clip
+from .conditioning import Frame, read_prompts
+from .controlnet import ControlModel
+from .guide import make_guide
+from .ksampler import KSampling, SamplerNoise
+from .model_folders import ModelFolders
+from .resize import cycled
+from .schedulers import Levels
+from .vae import Vae
 
 __all__ = ["Clip", "LightHost", "Model", "Vae"]
 
-SHIPPED = Path(__file__).parents[1] / "demo" / "ddim-scenes.safetensors"
+SHIPPED = Path(__file__).parents[2] / "demo" / "ddim-scenes.safetensors"
 SHIPPED_CONTROL = SHIPPED.with_stem("ddim-scenes-outline")
 SHIPPED_MODELS = {"checkpoints": SHIPPED, "controlnet": SHIPPED_CONTROL}
 

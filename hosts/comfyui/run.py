@@ -10,11 +10,11 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ..sampler import FixedPoint
-from .comfy_guide import ScheduledGuider
-from .comfy_sampling import Ddim, Inversion, schedule_of, table_sigmas
-from .plan import Plan, fit_batch
-from .run import Inverted, Result
+from ...sampler import FixedPoint
+from ..plan import Plan, fit_batch
+from ..sampling import Inverted, Result
+from .guider import ScheduledGuider
+from .sampler import Ddim, Inversion, schedule_of, table_sigmas
 
 __all__ = ["FixedNoise", "invert_inside", "run_inside"]
 

@@ -1,0 +1,1 @@
+"""Nodes inside ComfyUI: its own models, guiders and samplers."""

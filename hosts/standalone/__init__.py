@@ -1,0 +1,1 @@
+"""Nodes without ComfyUI: this package's own models behind the calls that ComfyUI's objects answer to."""
