@@ -148,3 +148,10 @@ class _ProgressHandler:
 
     def reset(self) -> None:
         """Another run begins."""
+
+
+def runtime_of_this_process() -> Runtime:
+    """ComfyUI's runtime if its modules are loaded here, else the plain one."""
+    if "comfy_execution.graph_utils" in sys.modules:
+        return ComfyRuntime()
+    return Runtime()

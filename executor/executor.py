@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .caller import Caller, HiddenValues
+from .comfy_runtime import runtime_of_this_process
 from .context import Context, current, using
 from .errors import Interrupted, ListenerError, WorkflowError
 from .events import OnEvent, RunRecord, emitter
@@ -22,7 +23,7 @@ from .graph import Graph, Wiring
 from .memory import Memory
 from .node_class import NodeClasses
 from .run import Run
-from .runtime import Runtime, runtime_of_this_process
+from .runtime import Runtime
 from .validation import Prompt, Verdict, validate
 from .validation_errors import Fault, Rules, check_rules
 

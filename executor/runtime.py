@@ -83,15 +83,6 @@ class Runtime:
         return False
 
 
-def runtime_of_this_process() -> Runtime:
-    """ComfyUI's runtime if its modules are loaded here, else the plain one."""
-    if "comfy_execution.graph_utils" in sys.modules:
-        from .comfy_runtime import ComfyRuntime
-
-        return ComfyRuntime()
-    return Runtime()
-
-
 @contextlib.contextmanager
 def inference_mode() -> Iterator[Callable[[], None]]:
     """Gives a function to be called now and then: it enters the mode once torch is loaded, until the block ends."""

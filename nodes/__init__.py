@@ -1,7 +1,8 @@
-"""The nodes: widgets in, one call into the sampler or the networks, a tuple out."""
+"""The nodes: widgets in, one call into the host, a tuple out."""
+
+from typing import Any
 
 from .conditioning import DDIMConditioning
-from .core import STAND_IN_CLASS_MAPPINGS
 from .custom_sampling import DDIMFixedNoise, DDIMGuider, DDIMSamplerSelect, DDIMSigmas
 from .inversion import DDIMInvert
 from .latents import DDIMDecode, DDIMEmptyLatent, DDIMEncode
@@ -72,3 +73,12 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "DDIMFixedNoise": "Fixed Noise (DDIM)",
     "DDIMPlot": "Plot Schedule (DDIM)",
 }
+
+
+def __getattr__(name: str) -> Any:
+    # Late: ComfyUI has these nodes itself, and only the runner brings its own.
+    if name != "STAND_IN_CLASS_MAPPINGS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .core import STAND_IN_CLASS_MAPPINGS
+
+    return STAND_IN_CLASS_MAPPINGS

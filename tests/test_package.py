@@ -4,72 +4,150 @@ import ast
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CODE = ("sampler", "networks", "nodes", "executor", "demo")
-# Which of the pack's folders each may import; the command line and the demo's scripts sit on top of everything.
+# What each part of the pack may import of it, by the longest prefix that fits. Imports inside functions count too.
 ALLOWED = {
     "sampler": {"sampler"},
     "networks": {"networks"},
-    "nodes": {"nodes", "sampler", "networks"},
     "executor": {"executor"},
-    "demo": set(CODE),
+    "hosts": {"hosts", "sampler", "networks", "executor.context", "demo"},
+    "hosts.standalone": {"hosts", "sampler", "networks", "executor.context", "demo"},
+    "hosts.comfyui": {"hosts", "sampler", "networks", "executor.context", "demo"},
+    "nodes": {"nodes", "hosts", "sampler"},
+    "nodes.core": {"nodes", "hosts", "sampler"},
+    "cli": {"cli", "executor", "nodes"},
+    "demo": {"demo", "sampler", "networks"},
+    "": {"nodes", "cli"},
 }
-EXCEPTIONS = {
-    # The one module of the nodes that runs without ComfyUI asks the runner for folders and progress.
-    ("nodes/light.py", "executor.context"),
+FORBIDDEN = {
+    "hosts.standalone": {"hosts.comfyui"},
+    "hosts.comfyui": {"hosts.standalone"},
+    "nodes": {"hosts.standalone", "hosts.comfyui", "nodes.core"},
+    "nodes.core": {"hosts.comfyui"},
 }
+# Where one of two things is chosen, or what takes seconds waits until it is needed.
+LATE = {
+    ("__init__", "nodes"),
+    ("nodes", "nodes.core"),
+    ("cli.node_set", "nodes"),
+    ("cli.node_set", "executor.comfyui"),
+}
+PARTS = sorted({name.partition(".")[0] for name in ALLOWED if name})
 
 
-def imports(path: Path) -> set[str]:
-    """Modules of the pack that a file imports when it is imported itself, as dotted names below the root."""
+def module_name(path: Path) -> str:
+    """A file's dotted name below the root; a package's is its folder's, the root's is `__init__`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def imports(path: Path) -> set[tuple[str, bool]]:
+    """(module, whether inside a function) for all that a file imports of the pack, as dotted names below the root."""
+    tree, found = ast.parse(path.read_text()), set()
+    inside = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
     folder = path.relative_to(ROOT).parent.parts
-    found = set()
-    for node in top_level(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = folder[: len(folder) - node.level + 1]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            if node.module and len(base) + 1 == len((*base, *node.module.split("."))) and not base:
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found |= {".".join((*base, name)) for name in names}
+            base = [*folder[: len(folder) - node.level + 1], *(node.module or "").split(".")]
+            package = ".".join(filter(None, base))
+            for alias in node.names:
+                name = ".".join(filter(None, [package, alias.name]))
+                found.add((name if is_module(name) else package, node in inside))
     return found
 
 
-def top_level(tree: ast.AST):
-    """Statements outside functions: what an import runs."""
-    for child in ast.iter_child_nodes(tree):
-        yield child
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from top_level(child)
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
-def sources(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
+def below(module: str, places: set[str]) -> bool:
+    """Whether a module is one of these places, or inside one."""
+    return any(module == place or module.startswith(f"{place}.") for place in places)
 
 
-@pytest.mark.parametrize("folder", CODE)
-def test_imports_go_one_way(folder):
-    for path in sources(folder):
-        name = path.relative_to(ROOT).as_posix()
-        for module in imports(path):
-            if module.split(".")[0] in CODE and not any(
-                (name, allowed) in EXCEPTIONS and module.startswith(allowed) for _, allowed in EXCEPTIONS
-            ):
-                assert module.split(".")[0] in ALLOWED[folder], f"{name} imports {module}"
+def broken_rules(module: str, imported: set[tuple[str, bool]]) -> list[str]:
+    """The imports of a module that ALLOWED and FORBIDDEN don't let it have; LATE says which may be in functions."""
+    part = max((name for name in ALLOWED if not name or below(module, {name})), key=len)
+    part = "" if module in ("__init__", "__main__") else part
+    broken = []
+    for name, inside in sorted(imported):
+        late = any(module == at and below(name, {what}) for at, what in LATE)
+        allowed = below(name, ALLOWED[part]) and not below(name, FORBIDDEN.get(part, set()) - {part})
+        if late and not inside:
+            broken.append(f"{module} imports {name} at once, expected late")
+        elif not late and not allowed:
+            broken.append(f"{module} imports {name}{' inside a function' * inside}")
+        elif not late and inside:
+            broken.append(f"{module} imports {name} inside a function, and LATE doesn't list it")
+    return broken
 
 
-def test_the_import_test_sees_imports(tmp_path):
-    # The rule above is only as good as its reader: these two it must see.
-    assert "executor.context" in imports(ROOT / "nodes" / "light.py")
-    assert "networks.autoencoder" in imports(ROOT / "demo" / "train_autoencoder.py")
+def sources(part: str) -> list[Path]:
+    return sorted((ROOT / part).rglob("*.py") if part else ROOT.glob("*.py"))
+
+
+@pytest.mark.parametrize("part", [*PARTS, ""])
+def test_imports_go_one_way(part):
+    for path in sources(part):
+        assert broken_rules(module_name(path), imports(path)) == []
+
+
+def test_every_late_import_is_one():
+    """A list that only grows stops being read: what stands in it stands in the code."""
+    for at, what in LATE:
+        path = ROOT / f"{at.replace('.', '/')}.py"
+        path = path if path.is_file() else path.with_suffix("") / "__init__.py"
+        assert any(inside and below(name, {what}) for name, inside in imports(path)), (at, what)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "fault"),
+    [
+        ("def f():\n    from ..nodes import plot", "executor/x.py", "executor.x imports nodes.plot inside a function"),
+        ("from .. import nodes", "hosts/x.py", "hosts.x imports nodes"),
+        ("from ...hosts.comfyui import host", "hosts/standalone/x.py", "hosts.standalone.x imports hosts.comfyui.host"),
+        ("from ..networks import UNet", "nodes/x.py", "nodes.x imports networks"),
+        ("async def f():\n    from ..executor.context import current", "executor/x.py", "LATE doesn't list it"),
+        ("from . import nodes", "__init__.py", "at once, expected late"),
+    ],
+)
+def test_the_import_test_sees_them_all(tmp_path, monkeypatch, text, place, fault):
+    """The rules above are only as good as their reader: an import of each kind, and what it says of it."""
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    for name in ("nodes/plot", "nodes/__init__", "hosts/comfyui/host", "networks/__init__", "executor/context"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).with_suffix(".py").touch()
+    assert any(fault in line for line in broken_rules(module_name(path), imports(path)))
+
+
+def test_no_circle_of_files():
+    graph = {}
+    for path in (path for part in [*PARTS, ""] for path in sources(part)):
+        module = module_name(path)
+        graph[module] = {name for name, _ in imports(path) if name != module and (module, name) not in LATE}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 def test_every_folder_with_code_is_packaged():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    folders = {path.parent.relative_to(ROOT) for top in CODE for path in sources(top)} | {Path()}
+    folders = {path.parent.relative_to(ROOT) for top in PARTS for path in sources(top)} | {Path()}
     expected = {".".join(("comfyui_ddim", *folder.parts)) for folder in folders}
     assert set(project["tool"]["setuptools"]["packages"]) == expected
 
@@ -79,13 +157,18 @@ def test_the_root_holds_no_other_code():
     assert not (ROOT / "tests" / "__init__.py").exists()
 
 
+def run(script: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, **options)
+
+
 def test_the_sampler_and_the_networks_stand_alone():
-    # In a fresh interpreter: importing them brings in neither nodes nor executor, and no ComfyUI.
+    # In a fresh interpreter: importing them brings in nothing else of the pack, and no ComfyUI.
+    others = tuple(f"comfyui_ddim.{part}" for part in PARTS if part not in ("sampler", "networks"))
     script = (
         "import sys, comfyui_ddim.sampler, comfyui_ddim.networks;"
-        "print([m for m in sys.modules if m.startswith(('comfyui_ddim.nodes', 'comfyui_ddim.executor', 'comfy.'))])"
+        f"print([m for m in sys.modules if m.startswith({(*others, 'comfy.')})])"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    result = run(script, check=True)
     assert result.stdout.strip() == "[]"
 
 
@@ -99,5 +182,5 @@ def test_comfyui_finds_the_nodes_under_any_name(tmp_path):
         "print(sorted(module.NODE_CLASS_MAPPINGS) == sorted(module.NODE_DISPLAY_NAME_MAPPINGS),"
         " all(key.startswith('DDIM') for key in module.NODE_CLASS_MAPPINGS), 'comfyui_ddim' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    result = run(script, cwd=tmp_path)
     assert result.stdout.split() == ["True", "True", "False"], result.stderr

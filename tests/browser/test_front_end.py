@@ -3,8 +3,8 @@
 Needs, besides: COMFYUI_PYTHON, the interpreter that runs that ComfyUI (default: this one); CHROMIUM, the browser
 (default: `chromium` on the PATH); node, with playwright-core on its NODE_PATH. Nothing is installed or fetched.
 FRONT_END may name the folder of another front end than the one that ComfyUI brings. With RECORD=. the pairs of
-workflow and prompt are also written to tests/workflows, where test_reading.py finds them; with RECORD=newer, those that
-newer front ends save or read otherwise, to tests/workflows/newer.
+workflow and prompt are also written to tests/workflows, where reading/test_convert.py finds them; with RECORD=newer,
+those that newer front ends save or read otherwise, to tests/workflows/newer.
 """
 
 import json

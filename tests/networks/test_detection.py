@@ -21,7 +21,7 @@ from comfyui_ddim.networks import (
 )
 from safetensors.torch import save_file
 
-LAYOUT = Path(__file__).parent / "reference" / "sd1_layout.txt"
+LAYOUT = Path(__file__).parents[1] / "reference" / "sd1_layout.txt"
 PICTURES = AutoencoderConfig(channels=(32, 32, 32, 32), blocks=1)
 NARROW_1 = ModelConfig(
     unet=UNetConfig(channels=(32, 32, 64, 64), context=64, heads=8),

@@ -20,7 +20,7 @@ from comfyui_ddim.networks.loading.diffusers_names import published_names
 from diffusers import ControlNetModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
-SHIPPED = Path(__file__).parents[1] / "demo" / "ddim-scenes.safetensors"
+SHIPPED = Path(__file__).parents[2] / "demo" / "ddim-scenes.safetensors"
 NARROW = UNetConfig(channels=(32, 64), blocks=1, attention=(True, False), context=24, heads=4)
 SMALL = ModelConfig(
     unet=NARROW,

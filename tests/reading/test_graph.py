@@ -7,7 +7,7 @@ import pytest
 from comfyui_ddim.executor.errors import WorkflowError
 from comfyui_ddim.executor.reading import convert_workflow
 
-OBJECT_INFO = json.loads((Path(__file__).parent / "workflows" / "object_info.json").read_text())
+OBJECT_INFO = json.loads((Path(__file__).parents[1] / "workflows" / "object_info.json").read_text())
 MUTED, BYPASSED = 2, 4
 
 

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROMPT = "a large red sphere left of a small blue cube"
 
 START = f"""

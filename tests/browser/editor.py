@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent
+ROOT = HERE.parents[1]
 PACK = "ComfyUI-DDIM"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 
@@ -29,7 +29,7 @@ needs_editor = pytest.mark.skipif(
 @contextmanager
 def browser_at(url):
     """`page(scene, given)`: a function of browser/scenes.mjs and its neighbours, in the page of the server at `url`."""
-    command = ["node", HERE / "browser" / "drive.mjs", url, CHROMIUM]
+    command = ["node", HERE / "drive.mjs", url, CHROMIUM]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as browser:
 
         def page(scene, given=None):

@@ -15,7 +15,7 @@ from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
 from comfyui_ddim.nodes.pictures import EXAMPLES, read_picture
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 TEXT_TO_IMAGE = ROOT / "workflows" / "text_to_image.json"
 

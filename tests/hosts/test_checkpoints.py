@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
 
 SCALE = 0.18215
-DEFAULT = Path(__file__).parent / "workflows" / "default_text_to_image.json"
+DEFAULT = Path(__file__).parents[1] / "workflows" / "default_text_to_image.json"
 
 
 def narrow(in_channels: int) -> UNetConfig:

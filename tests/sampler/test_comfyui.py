@@ -54,7 +54,7 @@ class Fixed:
 
 @pytest.fixture(scope="module")
 def recorded():
-    return np.load(Path(__file__).parent / "reference" / "comfyui.npz")
+    return np.load(Path(__file__).parents[1] / "reference" / "comfyui.npz")
 
 
 def close(ours, theirs):

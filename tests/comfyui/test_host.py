@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROMPT = "a large red sphere left of a small blue cube on a green floor under a blue sky"
 SCALE = 0.18215
 PICTURES = ROOT / "workflows" / "pictures"

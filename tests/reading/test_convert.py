@@ -14,7 +14,7 @@ from comfyui_ddim.executor.reading import Prompt, convert_workflow, embed_metada
 from comfyui_ddim.executor.reading.dynamic_text import choose, fill_in, format_date
 from PIL import Image
 
-RECORDED = Path(__file__).parent / "workflows"
+RECORDED = Path(__file__).parents[1] / "workflows"
 OBJECT_INFO = json.loads((RECORDED / "object_info.json").read_text())
 NEWER_OBJECT_INFO = json.loads((RECORDED / "newer" / "object_info.json").read_text())
 PAIRS = sorted(path for path in RECORDED.glob("**/*.json") if path.name != "object_info.json")

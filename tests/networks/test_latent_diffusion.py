@@ -23,7 +23,7 @@ from comfyui_ddim.networks.unet import timestep_embedding
 from safetensors.torch import load_file, save_file
 
 # Names and shapes as another implementation of Stable Diffusion 1.x has them.
-LAYOUT = Path(__file__).parent / "reference" / "sd1_layout.txt"
+LAYOUT = Path(__file__).parents[1] / "reference" / "sd1_layout.txt"
 
 SMALL = ModelConfig(
     unet=UNetConfig(channels=(32, 64), blocks=1, attention=(False, True), context=32, heads=4),

@@ -12,7 +12,7 @@ from comfyui_ddim.demo.train import main as train_both
 from comfyui_ddim.demo.train_control import hints
 from comfyui_ddim.networks import ControlledDiffusion, load_checkpoint, load_controlnet
 
-SHIPPED = Path(__file__).parents[1] / "demo" / "ddim-scenes.safetensors"
+SHIPPED = Path(__file__).parents[2] / "demo" / "ddim-scenes.safetensors"
 LEFT = Scene(
     (Solid("cone", "yellow", "large", -1.05, 0.1), Solid("cube", "purple", "small", 1.1, 0.0, 0.4)), "green", "blue"
 )

@@ -32,7 +32,7 @@ from safetensors.torch import save_file
 needs_comfyui = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
 
 # What ComfyUI 0.3.64 made of prompts, and of narrow encoders with the weights of `model`.
-REFERENCE = Path(__file__).parent / "reference"
+REFERENCE = Path(__file__).parents[1] / "reference"
 RECORDED = json.loads((REFERENCE / "comfyui_prompts.json").read_text(encoding="utf-8"))
 ENCODED = REFERENCE / "comfyui_text.npz"
 

@@ -21,7 +21,7 @@ from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS
 from comfyui_ddim.sampler import alphas_cumprod, make_betas
 from PIL import Image
 
-REFERENCE = np.load(Path(__file__).parent / "reference" / "stand_ins.npz")
+REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "stand_ins.npz")
 ALPHAS = torch.from_numpy(alphas_cumprod(make_betas()))
 
 

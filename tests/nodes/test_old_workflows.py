@@ -12,7 +12,7 @@ from comfyui_ddim.executor import Context, Executor, object_info
 from comfyui_ddim.executor.reading import read_workflow
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, STAND_IN_CLASS_MAPPINGS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "tests" / "old_workflows").glob("*.json"))
 CLASSES = {**STAND_IN_CLASS_MAPPINGS, **NODE_CLASS_MAPPINGS}
 INFO = object_info(CLASSES)
@@ -75,7 +75,7 @@ def test_an_old_workflow_has_no_fault(file, tmp_path):
 
 @pytest.mark.parametrize("name", ["text_to_image.1", "image_to_image.1", "inpaint.1", "guidance_schedule.1"])
 def test_an_old_workflow_runs(name, tmp_path):
-    prompt = read_workflow(Path(__file__).parent / "old_workflows" / f"{name}.json", INFO).nodes
+    prompt = read_workflow(Path(__file__).parents[1] / "old_workflows" / f"{name}.json", INFO).nodes
     for node in prompt.values():
         if "steps" in node["inputs"]:
             node["inputs"]["steps"] = 2

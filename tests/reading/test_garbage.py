@@ -15,7 +15,7 @@ st = hypothesis.strategies
 from comfyui_ddim.executor.errors import WorkflowError  # noqa: E402
 from comfyui_ddim.executor.reading import convert_workflow, read_workflow  # noqa: E402
 
-RECORDED = Path(__file__).parent / "workflows"
+RECORDED = Path(__file__).parents[1] / "workflows"
 OBJECT_INFO = json.loads((RECORDED / "object_info.json").read_text())
 NAMES = ["subgraph_nested", "subgraph_promoted_twice", "group_node_primitive", "schema_1", "bypassed_mixed", "seeds"]
 NAMES += ["newer/promoted_nested_three", "newer/subgraph_promoted_twice"]

@@ -301,7 +301,7 @@ def run_case(name, make_sampler):
 
 @pytest.fixture(scope="module")
 def recorded():
-    return np.load(Path(__file__).parent / "reference" / "published.npz")
+    return np.load(Path(__file__).parents[1] / "reference" / "published.npz")
 
 
 @pytest.mark.parametrize("name", CASES)

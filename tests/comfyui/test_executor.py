@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
     from comfyui_ddim.networks.unet import UNetConfig
 
     folder = tmp_path_factory.mktemp("default")
-    pair = json.loads((HERE / "workflows" / "default_text_to_image.json").read_text())
+    pair = json.loads((HERE.parent / "workflows" / "default_text_to_image.json").read_text())
     values = {node["type"]: node["widgets_values"] for node in pair["workflow"]["nodes"]}
     values["KSampler"][2] = 2
     values["EmptyLatentImage"][:2] = [64, 64]

@@ -17,7 +17,7 @@ import pytest
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "web" / "docs"
 LOCALES = ROOT / "locales"
 LANGUAGES = ("en", "ko", "zh")
