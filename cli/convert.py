@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..atomic import write_whole
 from ..executor.context import using
 from ..executor.errors import WorkflowError
 from .node_set import load_node_set
@@ -46,7 +47,7 @@ def command(arguments: argparse.Namespace) -> int:
         arguments.out.write(text)
         return 0
     try:
-        arguments.to.write_text(text, encoding="utf-8")
+        write_whole(arguments.to, text.encode())
     except OSError as error:
         raise WorkflowError(f"{arguments.to}: can't be written: {error.strerror}") from None
     return 0

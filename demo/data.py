@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import write_whole
 from .scenes import Scene, random_scene, render
 
 __all__ = ["scene_of", "training_set"]
@@ -42,5 +43,5 @@ def training_set(folder: Path, count: int, seed: int, workers: int = 2) -> tuple
                 pictures[i] = picture
                 if i % 256 == 255 or i == count - 1:
                     pictures.flush()
-                    done_path.write_text(str(i + 1))
+                    write_whole(done_path, str(i + 1).encode())
     return np.load(path, mmap_mode="r"), [scene_of(seed, i) for i in range(count)]

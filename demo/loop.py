@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..atomic import replacing
+
 __all__ = ["Budget", "train"]
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,5 @@ def _resume(path: Path, network: nn.Module, average: nn.Module, optimizer) -> tu
 def _save(path: Path, network: nn.Module, average: nn.Module, optimizer, step: int, spent: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {"network": network.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-    partial = path.with_suffix(".partial")
-    torch.save({**state, "step": step, "spent": spent}, partial)
-    partial.replace(path)
+    with replacing(path) as part:
+        torch.save({**state, "step": step, "spent": spent}, part)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ..atomic import replacing
 from ..networks import Autoencoder, LatentDiffusion, load_checkpoint, save_checkpoint, save_controlnet
 from .classifier import accuracy, train_classifier
 from .data import training_set
@@ -93,7 +94,8 @@ def build_control(
 def latents_of(autoencoder: Autoencoder, pictures, path: Path, device: str) -> torch.Tensor:
     """Latents (n, 4, 16, 16) of the training pictures, kept at `path`."""
     if not path.exists():
-        torch.save(latent_means(autoencoder, pictures, device), path)
+        with replacing(path) as part:
+            torch.save(latent_means(autoencoder, pictures, device), part)
     return torch.load(path, weights_only=True)
 
 

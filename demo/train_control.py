@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..atomic import replacing
 from ..networks import ControlNet, LatentDiffusion
 from .loop import Budget, train
 from .outlines import outline
@@ -30,7 +31,8 @@ def hints(drawings: np.ndarray) -> Tensor:
 def drawings_of(scenes: list[Scene], path: Path) -> np.ndarray:
     """Line drawings (n, 128, 128) uint8, made once and kept at `path`."""
     if not path.exists():
-        np.save(path, np.stack([outline(scene) for scene in scenes]))
+        with replacing(path) as part, part.open("wb") as file:
+            np.save(file, np.stack([outline(scene) for scene in scenes]))
     return np.load(path, mmap_mode="r")
 
 

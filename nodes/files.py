@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..atomic import write_numbered
+
 __all__ = ["inside", "png_text", "save_pictures"]
 
 
@@ -42,30 +44,17 @@ def save_pictures(images: torch.Tensor, folder: Path, prefix: str, info: PngInfo
     pattern = re.compile(re.escape(path.name) + r"_(\d+)_?\.")
     taken = [int(match[1]) for other in path.parent.iterdir() if (match := pattern.match(other.name))]
     number = max(taken, default=0)
+
+    def name(number: int) -> Path:
+        return path.with_name(f"{path.name}_{number:05}_.png")
+
     written = []
     for pixels in (images.clamp(0, 1) * 255).to(torch.uint8).cpu().numpy():
         picture = BytesIO()
         Image.fromarray(pixels).save(picture, format="PNG", pnginfo=info, compress_level=compress)
-        number += 1
-        written.append(_write(picture.getvalue(), path, number))
+        number = write_numbered(picture.getvalue(), name, number + 1)
+        written.append(name(number))
     return written
-
-
-def _write(picture: bytes, path: Path, number: int) -> Path:
-    while True:
-        target = path.with_name(f"{path.name}_{number:05}_.png")
-        try:
-            file = target.open("xb")  # fails where another process took the name meanwhile
-        except FileExistsError:
-            number += 1
-            continue
-        try:
-            with file:
-                file.write(picture)
-        except BaseException:
-            target.unlink()
-            raise
-        return target
 
 
 def _filled_in(prefix: str, width: int, height: int) -> str:

@@ -11,17 +11,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # What each part of the pack may import of it, by the longest prefix that fits. Imports inside functions count too.
+# `atomic` is the ground under all that write files: it knows nothing but the standard library.
 ALLOWED = {
+    "atomic": {"atomic"},
     "sampler": {"sampler"},
-    "networks": {"networks"},
+    "networks": {"networks", "atomic"},
     "executor": {"executor"},
     "hosts": {"hosts", "sampler", "networks", "executor.context", "demo"},
     "hosts.standalone": {"hosts", "sampler", "networks", "executor.context", "demo"},
     "hosts.comfyui": {"hosts", "sampler", "networks", "executor.context", "demo"},
-    "nodes": {"nodes", "hosts", "sampler"},
+    "nodes": {"nodes", "hosts", "sampler", "atomic"},
     "nodes.core": {"nodes", "hosts", "sampler"},
-    "cli": {"cli", "executor", "nodes"},
-    "demo": {"demo", "sampler", "networks"},
+    "cli": {"cli", "executor", "nodes", "atomic"},
+    "demo": {"demo", "sampler", "networks", "atomic"},
     "": {"nodes", "cli"},
 }
 FORBIDDEN = {
@@ -163,7 +165,7 @@ def run(script: str, **options) -> subprocess.CompletedProcess:
 
 def test_the_sampler_and_the_networks_stand_alone():
     # In a fresh interpreter: importing them brings in nothing else of the pack, and no ComfyUI.
-    others = tuple(f"comfyui_ddim.{part}" for part in PARTS if part not in ("sampler", "networks"))
+    others = tuple(f"comfyui_ddim.{part}" for part in PARTS if part not in ("sampler", "networks", "atomic"))
     script = (
         "import sys, comfyui_ddim.sampler, comfyui_ddim.networks;"
         f"print([m for m in sys.modules if m.startswith({(*others, 'comfy.')})])"
@@ -184,3 +186,36 @@ def test_comfyui_finds_the_nodes_under_any_name(tmp_path):
     )
     result = run(script, cwd=tmp_path)
     assert result.stdout.split() == ["True", "True", "False"], result.stderr
+
+
+WRITES = {"write_text", "write_bytes", "save", "save_file", "savez", "tofile"}
+WRITE_MODES = ("w", "a", "x", "+")
+# What may be written as it comes: a log that grows line by line, pictures in memory, a sheet for the eye.
+WRITTEN_DIRECTLY = {("demo/loop.py", "open"), ("nodes/files.py", "save"), ("demo/evaluate.py", "save")}
+WRITTEN_DIRECTLY |= {("cli/__init__.py", "open")}  # the null device
+
+
+def direct_writes(path: Path) -> set[tuple[str, str]]:
+    """(file, call) for calls that write a file, outside a `with replacing(...)` block."""
+    tree, place = ast.parse(path.read_text()), path.relative_to(ROOT).as_posix()
+    whole = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.With) and "replacing(" in ast.unparse(block.items[0])
+        for node in ast.walk(block)
+    }
+    found = set()
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and node not in whole):
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        strings = [each.value for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        opens = name == "open" and any(mode in text for text in strings for mode in WRITE_MODES)
+        if name in WRITES or opens:
+            found.add((place, name))
+    return found
+
+
+def test_files_are_written_whole():
+    """Whatever is written for good goes through `atomic`; what doesn't is listed above, with why."""
+    parts = [part for part in PARTS if part != "atomic"]
+    found = {each for part in [*parts, ""] for path in sources(part) for each in direct_writes(path)}
+    assert found == WRITTEN_DIRECTLY

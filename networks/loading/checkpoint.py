@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ...atomic import replacing
 from ..autoencoder import Autoencoder
 from ..controlnet import ControlNet
 from ..device import SMALL, NotEnoughMemory, best_dtype, check_fits
@@ -135,7 +136,8 @@ def save_controlnet(net: ControlNet, path: Path, dtype: torch.dtype = torch.floa
 def _save(network: nn.Module, prefix: str, path: Path, dtype: torch.dtype, facts: dict[str, object]) -> None:
     state = network.state_dict().items()
     tensors = {prefix + name: tensor.detach().to(dtype).cpu().contiguous() for name, tensor in state}
-    save_file(tensors, path, {METADATA: json.dumps(facts), "format": "pt"})
+    with replacing(path) as part:
+        save_file(tensors, part, {METADATA: json.dumps(facts), "format": "pt"})
 
 
 @dataclass(frozen=True)
