@@ -6,7 +6,9 @@ import difflib
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
+from ..executor.node_check import Crash
 from ..executor.validation import Verdict
+from ..executor.validation_errors import type_name
 from .overrides import title_of
 
 Prompt = dict[str, dict[str, Any]]
@@ -24,10 +26,10 @@ def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Container[str])
     if verdict.error is not None and verdict.error["type"] in ("invalid_prompt", "missing_node_type"):
         return list(_class_faults(prompt, known_classes))
     lines = [
-        f"{name_node(prompt, node_id)}{line}"
+        line
         for node_id, entry in verdict.node_errors.items()
         for fault in entry["errors"]
-        for line in _fault(prompt, node_id, fault)
+        for line in _fault(prompt, node_id, fault, verdict)
     ]
     if lines or verdict.error is None:
         return list(dict.fromkeys(lines))
@@ -49,15 +51,23 @@ def _class_faults(prompt: Prompt, known_classes: Container[str]) -> Iterator[str
             yield f"node {node_id}{called}: unknown node class {kind!r}" + (f", from {pack}" if pack else "")
 
 
-def _fault(prompt: Prompt, node_id: str, fault: Mapping[str, Any]) -> Iterator[str]:
+def _fault(prompt: Prompt, node_id: str, fault: Mapping[str, Any], verdict: Verdict) -> Iterator[str]:
     info = fault["extra_info"]
-    kind = fault["type"]
+    kind, node = fault["type"], name_node(prompt, node_id)
     if kind.startswith("exception_during"):
-        yield from _crash(prompt, node_id, info, fault["details"])
+        yield f"{node}{_crash(prompt, node_id, verdict.crashes[node_id])}"
     elif kind == "dependency_cycle":
-        yield f": depends on itself: {fault['details']}"
+        yield _cycle(prompt, info["cycle_nodes"])  # the same line for every node of the cycle, told once
     else:
-        yield f", input {info['input_name']}: {_input_fault(prompt, kind, info, fault)}"
+        yield f"{node}, input {info['input_name']}: {_input_fault(prompt, kind, info, fault)}"
+
+
+def _cycle(prompt: Prompt, node_ids: list[str]) -> str:
+    first = name_node(prompt, node_ids[0])
+    way = [name_node(prompt, node_id) for node_id in node_ids[1:]]
+    if len(way) > 8:
+        way = [*way[:3], f"{len(way) - 6} more", *way[-3:]]
+    return f"{first}: depends on itself" + (", by way of " + ", ".join(way) if way else "")
 
 
 def _input_fault(prompt: Prompt, kind: str, info: Mapping[str, Any], fault: Mapping[str, Any]) -> str:
@@ -93,28 +103,19 @@ def _not_in_list(value: Any, wanted: Any, fault: Mapping[str, Any]) -> str:
     return f"{_short(value)} is none of {', '.join(map(str, choices))}{hint}"
 
 
-def _crash(prompt: Prompt, node_id: str, info: Mapping[str, Any], details: str) -> Iterator[str]:
-    """Why validating a node raised; mostly a link that leads nowhere."""
-    node = prompt[node_id]
-    inputs = node.get("inputs")
-    if not isinstance(inputs, dict):
-        yield ": has no inputs" if inputs is None else f": inputs is {_short(inputs)}, expected an object"
-        return
-    found = False
-    for name, value in inputs.items():
-        if isinstance(value, list) and len(value) == 2:
-            source, slot = value
-            if not isinstance(source, str) or not isinstance(slot, int):
-                found = True
-                yield f", input {name}: {_short(value)} is not a link, expected [node id, output slot]"
-            elif source not in prompt:
-                found = True
-                yield f", input {name}: is linked to node {source}, which isn't there"
-            elif "list index out of range" in details or "tuple index out of range" in details:
-                found = True
-                yield f", input {name}: is linked to output {slot} of {name_node(prompt, source)}, if there is one"
-    if not found:
-        yield f": {info['exception_type']}: {details}"
+def _crash(prompt: Prompt, node_id: str, crash: Crash) -> str:
+    """Why a node could not be judged; mostly a link that leads nowhere."""
+    inputs = prompt[node_id].get("inputs")
+    if crash.reason == "no inputs":
+        return ": has no inputs" if inputs is None else f": inputs is {_short(inputs)}, expected an object"
+    if crash.reason == "raised":
+        return f": {type_name(crash.error)}: {crash.error}"
+    link, at = inputs[crash.input_name], f", input {crash.input_name}: "
+    if crash.reason == "no link":
+        return f"{at}{_short(link)} is not a link, expected [node id, output slot]"
+    if crash.reason == "no node":
+        return f"{at}is linked to node {link[0]}, which isn't there"
+    return f"{at}is linked to output {link[1]} of {name_node(prompt, link[0])}, which has no such output"
 
 
 def failure_line(prompt: Prompt, failure: Mapping[str, Any]) -> str:

@@ -22,10 +22,11 @@ from .events import OnEvent, RunRecord, emitter
 from .graph import Graph, Wiring
 from .memory import Memory
 from .node_class import NodeClasses
+from .rules import RulesName, rules_named
 from .run import Run
 from .runtime import Runtime
 from .validation import Prompt, Verdict, validate
-from .validation_errors import Fault, Rules, check_rules
+from .validation_errors import Fault
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Executor:
 
     `cache` is "classic" (keep what the latest prompt has), "lru" (keep up to `cache_size` results of earlier ones
     too) or "none" (drop each result when its last consumer has run). `rules` are validation's: "current" as in
-    today's ComfyUI, "0.3.64" as in that version. Raises ValueError for another cache or other rules.
+    ComfyUI 0.33, "0.3.64" or "0.8.0" as in that version. Raises ValueError for another cache or other rules.
 
     One run at a time; `interrupt` may be called from any thread or signal handler.
     """
@@ -71,12 +72,12 @@ class Executor:
         cache: str = "classic",
         cache_size: int = 0,
         context: Context | None = None,
-        rules: Rules = "current",
+        rules: RulesName = "current",
     ):
         self.node_classes = node_classes
         self._memory = Memory(cache, cache_size)
         self._context = context
-        self._rules = check_rules(rules)
+        self._rules = rules_named(rules)
         self._stop = threading.Event()
         self._runtime: Runtime = Runtime()
 

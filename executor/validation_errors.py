@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 from .node_class import Input
-
-Rules = Literal["0.3.64", "current"]
-"""Whose rules and words validation follows: ComfyUI 0.3.64's, or today's."""
+from .rules import Rules
 
 Fault = dict[str, Any]
 """`{"type", "message", "details", "extra_info"}`."""
-
-
-def check_rules(rules: Rules) -> Rules:
-    """The rules as they came; ValueError for unknown ones."""
-    if rules not in get_args(Rules):
-        raise ValueError(f"rules are {rules!r}, expected one of {', '.join(get_args(Rules))}")
-    return rules
 
 
 def fault(kind: str, message: str, details: str = "", **extra_info: Any) -> Fault:
@@ -33,31 +24,44 @@ def type_name(error: BaseException) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def no_class(node_id: str) -> Fault:
+def no_class(node_id: str, node: Any, rules: Rules) -> Fault:
     """A node without class_type."""
+    details = f"Node ID '#{node_id}'"
+    if not rules.missing_node_type:
+        message = "Cannot execute because a node is missing the class_type property."
+        return fault("invalid_prompt", message, details)
+    title = _title(node)
     return fault(
-        "invalid_prompt",
-        "Cannot execute because a node is missing the class_type property.",
-        f"Node ID '#{node_id}'",
+        "missing_node_type",
+        f"Node '{title or f'ID #{node_id}'}' has no class_type. "
+        "The workflow may be corrupted or a custom node is missing.",
+        details,
+        node_id=node_id,
+        class_type=None,
+        node_title=title,
     )
 
 
 def unknown_class(node_id: str, node: Mapping[str, Any], rules: Rules) -> Fault:
     """A node of a class that isn't there."""
     name = node["class_type"]
-    if rules == "0.3.64":
-        message = f"Cannot execute because node {name} does not exist."
-        return fault("invalid_prompt", message, f"Node ID '#{node_id}'")
-    meta = node.get("_meta")
-    title = meta.get("title", name) if isinstance(meta, dict) else name
+    details = f"Node ID '#{node_id}'"
+    if not rules.missing_node_type:
+        return fault("invalid_prompt", f"Cannot execute because node {name} does not exist.", details)
+    title = _title(node, name)
     return fault(
         "missing_node_type",
         f"Node '{title}' not found. The custom node may not be installed.",
-        f"Node ID '#{node_id}'",
+        details,
         node_id=node_id,
         class_type=name,
         node_title=title,
     )
+
+
+def _title(node: Any, otherwise: Any = None) -> Any:
+    meta = node.get("_meta") if isinstance(node, dict) else None
+    return meta.get("title", otherwise) if isinstance(meta, dict) else otherwise
 
 
 def no_outputs() -> Fault:
@@ -71,9 +75,8 @@ def outputs_failed(faults: list[Fault]) -> Fault:
     return fault("prompt_outputs_failed_validation", "Prompt outputs failed validation", details)
 
 
-def cycle(node_id: str, cycle_nodes: list[str]) -> Fault:
-    """Nodes that wait for each other."""
-    path = " -> ".join([*cycle_nodes, cycle_nodes[0]])
+def cycle(node_id: str, cycle_nodes: list[str], path: str) -> Fault:
+    """Nodes that wait for each other, of which this is one."""
     return fault(
         "dependency_cycle", "Dependency cycle detected", path, node_id=node_id, cycle_nodes=cycle_nodes
     )
@@ -98,11 +101,10 @@ class InputFaults:
         self._declared = declared
         self._config = (declared.type, declared.options)
 
-    def missing(self) -> Fault:
-        """Required, but absent."""
-        return fault(
-            "required_input_missing", "Required input is missing", self._name, input_name=self._name
-        )
+    def missing(self, is_dynamic: bool = False) -> Fault:
+        """Required, but absent; of dynamic inputs (`combo.part`) only the last name is told."""
+        details = self._name.rpartition(".")[2] if is_dynamic else self._name
+        return fault("required_input_missing", "Required input is missing", details, input_name=self._name)
 
     def bad_link(self, value: Any) -> Fault:
         """A list that can't be a link."""
@@ -159,14 +161,15 @@ class InputFaults:
         message = f"Value {value} bigger than max of {self._declared.options['max']}"
         return self._with_value("value_bigger_than_max", message, self._name, value)
 
-    def not_in_list(self, value: Any, choices: list) -> Fault:
+    def not_in_list(self, value: Any, refused: list, choices: list, rules: Rules) -> Fault:
         """None of the combo's choices; long lists (of files) are not spelled out."""
         is_long = len(choices) > 20
         shown = f"(list of length {len(choices)})" if is_long else str(choices)
+        named = ", ".join(map(repr, refused)) if rules.several_choices else f"'{value}'"
         return fault(
             "value_not_in_list",
             "Value not in list",
-            f"{self._name}: '{value}' not in {shown}",
+            f"{self._name}: {named} not in {shown}",
             input_name=self._name,
             input_config=None if is_long else self._config,
             received_value=value,

@@ -43,7 +43,9 @@ class Server:
             cache = "none"
         if "--cache-lru" in command_line:
             cache, size = "lru", int(command_line[command_line.index("--cache-lru") + 1])
-        self.executor = Executor(self.classes, cache=cache, cache_size=size, context=self.context, rules="0.3.64")
+        from comfyui_rules import RULES as rules
+
+        self.executor = Executor(self.classes, cache=cache, cache_size=size, context=self.context, rules=rules)
         self.history = {}
 
 

@@ -1,4 +1,4 @@
-"""Validation against what ComfyUI 0.3.64 answered for the same prompts and classes."""
+"""Validation against what ComfyUI answered for the same prompts and classes: 0.3.64 unless another is named."""
 
 import asyncio
 
@@ -55,12 +55,18 @@ def test_a_good_prompt():
 
 
 def test_missing_class_type():
-    verdict = Executor(CLASSES).check({"7": {"inputs": {}}})
-    assert verdict.error == {
+    prompt = {"7": {"inputs": {}}}
+    assert Executor(CLASSES, rules="0.3.64").check(prompt).error == {
         "type": "invalid_prompt",
         "message": "Cannot execute because a node is missing the class_type property.",
         "details": "Node ID '#7'",
         "extra_info": {},
+    }
+    assert Executor(CLASSES).check(prompt).error == {
+        "type": "missing_node_type",
+        "message": "Node 'ID #7' has no class_type. The workflow may be corrupted or a custom node is missing.",
+        "details": "Node ID '#7'",
+        "extra_info": {"node_id": "7", "class_type": None, "node_title": None},
     }
 
 
@@ -179,9 +185,10 @@ def test_constants_are_converted(inputs, converted):
     [
         ({"options": ["a", "b"]}, "b", False),
         ({"options": ["a", "b"]}, "z", True),
-        ({"options": ["a", "b"], "multi_select": True}, {"__value__": ["a", "b"]}, False),
-        ({"options": ["a", "b"], "multi_select": True}, {"__value__": ["a", "z"]}, True),
-        ({"options": [], "remote": {"route": "/files"}}, "z", False),
+        ({"options": ["a", "b"], "multiselect": True, "multi_select": {}}, {"__value__": ["a", "b"]}, False),
+        ({"options": ["a", "b"], "multiselect": True, "multi_select": {}}, {"__value__": ["a", "z"]}, True),
+        ({"options": ["a", "b"], "multiselect": False}, {"__value__": ["a", "b"]}, True),
+        ({"options": [], "remote": {"route": "/files"}}, "z", True),
     ],
 )
 def test_choices_of_v3_combos_are_checked_by_the_current_rules(options, value, fault):
@@ -234,6 +241,23 @@ def test_an_exception_upstream_lands_on_the_node_upstream():
     assert "2" not in verdict.node_errors
 
 
+@pytest.mark.parametrize(
+    ("link", "reason"),
+    [
+        (["99", 0], "no node"),
+        ([1, 0], "no link"),
+        ([["1"], 0], "no link"),
+        (["1", None], "no link"),
+        (["1", 5], "no output"),
+        (["1", -2], "no output"),
+    ],
+)
+def test_why_a_link_could_not_be_judged_is_kept(link, reason):
+    verdict = check({"1": ("Image", {"n": 1}), "2": ("Mix", {"i": link}), "3": ("Save", {"images": ["2", 0]})})
+    crash = verdict.crashes["2"]
+    assert (crash.reason, crash.input_name) == (reason, "i") and list(verdict.node_errors) == ["2"]
+
+
 def test_missing_inputs_key():
     verdict = Executor(CLASSES).check({"1": {"class_type": "Save"}})
     assert errors_of(verdict, "1") == [("exception_during_validation", "'inputs'")]
@@ -262,9 +286,13 @@ def test_static_cycles(length):
     verdict = check(nodes)
     assert verdict.error["type"] == "prompt_outputs_failed_validation"
     assert verdict.node_errors == {}
-    (fault,) = check(nodes, rules="current").node_errors["0"]["errors"]
-    assert fault["type"] == "dependency_cycle"
-    assert fault["extra_info"]["cycle_nodes"] == [str(i) for i in range(length)]
+    told = check(nodes, rules="current").node_errors
+    assert list(told) == [str(i) for i in range(length)]
+    cycle = " -> ".join(f"{i} (Mix)" for i in [*range(length), 0])
+    for node_id in told:
+        (fault,) = told[node_id]["errors"]
+        assert (fault["type"], fault["details"]) == ("dependency_cycle", cycle)
+        assert fault["extra_info"] == {"node_id": node_id, "cycle_nodes": list(told)}
 
 
 # --- VALIDATE_INPUTS

@@ -1,0 +1,40 @@
+"""What ComfyUI's versions judge and name differently: one table, asked by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+RulesName = Literal["0.3.64", "0.8.0", "current"]
+"""Whose rules and words validation follows."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The differences between versions, each true where the version has it."""
+
+    wildcard_types: bool
+    """`*` and COMFY_MATCHTYPE_V3 fit every type; a list of choices fits COMBO."""
+    v3_choices: bool
+    """The value of a v3 combo must be one of its options."""
+    missing_node_type: bool
+    """An absent or unknown class is `missing_node_type` with id, class and title, not `invalid_prompt`."""
+    dependency_cycle: bool
+    """Every node of a cycle is blamed; before, only the outputs failed, without a reason."""
+    several_choices: bool
+    """`multiselect` combos take a list, of which each item is checked; refused values are named by their repr."""
+
+
+_RULES: dict[str, Rules] = {
+    #                wildcards v3_choices missing_node_type cycle several
+    "0.3.64": Rules(False, False, False, False, False),
+    "0.8.0": Rules(True, True, False, False, False),
+    "current": Rules(True, True, True, True, True),
+}
+
+
+def rules_named(name: RulesName) -> Rules:
+    """The rules of a version; ValueError for a name that isn't in the table."""
+    if name not in _RULES:
+        raise ValueError(f"rules are {name!r}, expected one of {', '.join(get_args(RulesName))}")
+    return _RULES[name]
