@@ -16,10 +16,11 @@ index in, x0 and eps out) and `ddim_steps`, the generator that goes through the 
 from .betas import BETA_SCHEDULES, alphas_cumprod, make_betas, zero_terminal_snr
 from .conditioning import Conditioning, fit
 from .curves import Curve, Interval, PerStep, resolve
-from .ddim import DDIMSampler
+from .ddim import Step, ddim_steps
+from .finite import NotFiniteError
 from .guidance import Guidance, Threshold, X0Filter, cfg, quantizer, rescale
+from .inpaint import Inpaint, repaint_walk
 from .inversion import FixedPoint, InversionStep, Replay, invert_steps
-from .loop import Inpaint, NotFiniteError, Step, ddim_steps, repaint_walk
 from .noise import KeyedNoise, NoiseSource, OneForAll, SequentialNoise, Variation, slerp
 from .predictor import (
     PARAMETERIZATIONS,
@@ -32,8 +33,9 @@ from .predictor import (
     Predictor,
     make_predictor,
 )
-from .presets import PRESETS, Preset
+from .published import DDIMSampler
 from .schedule import LANDINGS, Schedule, make_flow_schedule, make_schedule
+from .schemes import PRESETS, Preset
 from .spacing import SPACINGS
 
 __all__ = [

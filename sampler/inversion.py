@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from .loop import Watch, check_finite
+from .ddim import Watch, check_finite
 from .predictor import Predict
 from .schedule import Schedule
 

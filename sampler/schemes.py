@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from .curves import PerStep
-from .loop import Inpaint
+from .inpaint import Inpaint
 from .schedule import Schedule, make_schedule
 
 
