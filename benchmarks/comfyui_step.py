@@ -84,9 +84,10 @@ def contestants(model, positive: list, negative: list, latent: torch.Tensor, ste
     import comfy.sample
     import latent_preview
     from comfyui_ddim.hosts import host
-    from comfyui_ddim.hosts.plan import Plan, Table
+    from comfyui_ddim.hosts.plan import Plan
+    from comfyui_ddim.sampler import PRESETS
 
-    plan = Plan(SEED, steps, scale=CFG, table=Table("comfyui"))
+    plan = Plan(SEED, steps, scale=CFG, scheme=PRESETS["comfyui"])
     how = ("ddim", "ddim_uniform", positive, negative, latent)
 
     def theirs() -> torch.Tensor:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..networks import ControlledDiffusion, LatentDiffusion, load_checkpoint, load_controlnet
 from ..sampler import PRESETS, Guidance, KeyedNoise, PerStep, ddim_steps, make_predictor
+from . import SHIPPED, SHIPPED_CONTROL
 from .classifier import Classifier, accuracy, train_classifier
 from .data import training_set
 from .loop import Budget
@@ -28,8 +29,6 @@ from .words import labels
 
 __all__ = ["Score", "draw", "prompt_grid", "score"]
 
-SHIPPED = Path(__file__).parent / "ddim-scenes.safetensors"
-SHIPPED_CONTROL = Path(__file__).parent / "ddim-scenes-outline.safetensors"
 COLUMNS = ("colour", "shape", "size", "place", "floor", "sky")
 
 

@@ -1,53 +1,29 @@
 """One run of the sampler, as the nodes describe it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..sampler import (
-    PRESETS,
+    ComfyNoise,
     Corrector,
     Guidance,
     KeyedNoise,
     NoiseSource,
     PerStep,
-    Preset,
     Replay,
-    Schedule,
+    Scheme,
     SequentialNoise,
     Threshold,
     repaint_walk,
     resolve,
+    seed_noise,
 )
+from .fit import one_or_each
 
-__all__ = ["Options", "Plan", "Table", "fit_batch", "latent_mask", "noise_source", "seed_noise"]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Which timesteps a run goes through, and how it begins, ends and keeps a masked part: a preset, or parts of it.
-
-    preset: a name in `PRESETS`; spacing, landing: in place of the preset's, None keeps it
-    timesteps: the table itself, noisiest first; empty makes it from steps and spacing
-    """
-
-    preset: str = "exact"
-    spacing: str | None = None
-    landing: str | None = None
-    timesteps: tuple[int, ...] = ()
-
-    @property
-    def rules(self) -> Preset:
-        """The preset with its replacements."""
-        changes = {"spacing": self.spacing, "landing": self.landing}
-        return replace(PRESETS[self.preset], **{name: value for name, value in changes.items() if value})
-
-    def schedule(self, alphas_cumprod: Tensor, steps: int, eta: PerStep, denoise: float) -> Schedule:
-        """The schedule for a model's alpha-bar (T,)."""
-        return self.rules.schedule(alphas_cumprod, self.timesteps or steps, eta, denoise)
+__all__ = ["Options", "Plan", "noise_source"]
 
 
 @dataclass(frozen=True)
@@ -122,7 +98,7 @@ class Plan:
     x_T: Tensor | None = None
     mask: Tensor | None = None
     x0: Tensor | None = None
-    table: Table = field(default_factory=Table)
+    scheme: Scheme = field(default_factory=Scheme)
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
@@ -146,9 +122,9 @@ class Plan:
 
         `index` (b,) are the places of the latents in the batch they came from: each gets the noise of its place.
         """
-        source = noise_source(self.seed, shape[0], self.table, self.options, index)
+        source = noise_source(self.seed, shape[0], self.scheme, self.options, index)
         if self.x_T is not None:
-            return source, fit_batch(self.x_T, shape, "x_T")
+            return source, one_or_each(self.x_T, shape, "x_T")
         if self.options.published_noise:
             return source, source.normal(shape, "start", 0, torch.device("cpu"))
         if self.options.seeds:
@@ -156,65 +132,21 @@ class Plan:
         return source, seed_noise(self.seed, shape, index)
 
 
-class ComfyNoise:
-    """Noise as ComfyUI's samplers draw it on the CPU: from its seed plus 1, the same for every level under a mask."""
-
-    sequential = False
-
-    def __init__(self, seed: int) -> None:
-        self.seed = (seed + 1) % 2**64
-        self.generator = torch.Generator().manual_seed(self.seed)
-
-    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> Tensor:
-        """The generator's next numbers; under a mask its first."""
-        generator = torch.Generator().manual_seed(self.seed) if use == "mask" else self.generator
-        return torch.randn(tuple(shape), generator=generator).to(device)
-
-    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> Tensor:
-        """The generator's next choices."""
-        return torch.empty(tuple(shape)).bernoulli_(p, generator=self.generator).to(device)
-
-
 def noise_source(
-    seed: int, batch: int, table: Table, options: Options, index: Sequence[int] | None = None
+    seed: int, batch: int, scheme: Scheme, options: Options, index: Sequence[int] | None = None
 ) -> NoiseSource:
-    """Where the noise of a run's steps comes from; the preset "comfyui" has ComfyUI's. `index` as in `Plan.noise`.
+    """Where the noise of a run's steps comes from; a scheme may ask for ComfyUI's. `index` as in `Plan.noise`.
 
     Raises ValueError for seeds of the pictures that aren't as many as they, or where noise is drawn for all at once.
     """
     if options.seeds:
         if len(options.seeds) != batch:
             raise ValueError(f"seeds are {options.seeds!r}, expected {batch}, one for each picture")
-        if options.published_noise or table.preset == "comfyui":
+        if options.published_noise or scheme.noise == "comfyui":
             raise ValueError("each picture has a seed, expected noise drawn per sample, and not the preset 'comfyui'")
         return KeyedNoise.per_sample(options.seeds)
     if options.published_noise:
         return SequentialNoise(torch.Generator().manual_seed(seed))
-    if table.preset == "comfyui":
+    if scheme.noise == "comfyui":
         return ComfyNoise(seed)
     return KeyedNoise((seed,) * batch, tuple(range(batch)) if index is None else tuple(index))
-
-
-def seed_noise(seed: int, shape: Sequence[int], index: Sequence[int] | None = None) -> Tensor:
-    """Noise of a latent's shape from a seed, on the CPU, as ComfyUI draws it; `index` as in `Plan.noise`."""
-    generator = torch.Generator().manual_seed(seed)
-    if index is None:
-        return torch.randn(shape, generator=generator)
-    drawn = [torch.randn(1, *shape[1:], generator=generator) for _ in range(max(index) + 1)]
-    return torch.cat([drawn[i] for i in index])
-
-
-def fit_batch(value: Tensor, shape: torch.Size, name: str) -> Tensor:
-    """`value` repeated over the batch of `shape`; ValueError when the shapes don't fit."""
-    if value.shape[1:] != shape[1:] or value.shape[0] not in (1, shape[0]):
-        came, expected = "x".join(map(str, value.shape)), "x".join(map(str, shape))
-        raise ValueError(f"{name} has the shape {came}, expected {expected} like the latent")
-    return value.expand(shape)
-
-
-def latent_mask(mask: Tensor, latent: Tensor) -> Tensor:
-    """MASK over the picture to (b or 1, 1, h, w) over the latent, bilinear as in ComfyUI; ValueError on a misfit."""
-    mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
-    if mask.shape[0] not in (1, latent.shape[0]):
-        raise ValueError(f"mask of {mask.shape[0]} pictures, expected 1 or {latent.shape[0]} like the latent")
-    return F.interpolate(mask, size=latent.shape[2:], mode="bilinear").to(latent.device).clamp(0, 1)

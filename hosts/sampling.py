@@ -1,4 +1,4 @@
-"""A plan carried out, on whatever model the host has."""
+"""The runs that both hosts share: along a schedule, and back."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from ..sampler import (
     ddim_steps,
     invert_steps,
 )
-from .plan import Options, Plan
+from .plan import Options
 
-__all__ = ["Inverted", "Report", "Result", "follow", "go_back", "invert", "predictor", "run"]
+__all__ = ["Inversion", "Report", "Result", "make_guided_predictor", "run_inversion", "run_sampler"]
 
 Report = Callable[[int, int, Tensor | None], None]
 """Told how many steps are done, of how many, and what to preview: the last x0 prediction, of an inversion the state.
@@ -41,34 +41,7 @@ class Result:
     predictions: Tensor
 
 
-def run(
-    plan: Plan,
-    latent: Tensor,
-    alphas_cumprod: Tensor,
-    parameterization: str,
-    make_guide: Callable[[Schedule], Guide],
-    keep: tuple[Tensor, Tensor] | None,
-    index: Sequence[int] | None,
-    report: Report,
-    filters: Sequence[X0Filter] = (),
-    scored: tuple[object, object] = (None, None),
-) -> Result:
-    """Run a plan from the scaled latent (b, c, h, w), on its device.
-
-    `make_guide` builds the guided model call for a schedule; `keep` is (mask, x0) in the sampler's convention,
-    1 keeps, scaled; `index` as `Plan.noise` takes it; the others as `predictor` and `follow` take them.
-    """
-    options, rules = plan.options, plan.table.rules
-    schedule = plan.table.schedule(alphas_cumprod, plan.steps, plan.eta, plan.denoise)
-    guide = make_guide(schedule)
-    predict = predictor(options, guide, schedule, parameterization, options.plus_plus, filters, scored)
-    noise, x_T = plan.noise(latent.shape, index)
-    below = latent if plan.denoise < 1 or rules.under else None
-    x = rules.start(schedule, x_T.to(latent), below, schedule.timesteps[0] == len(alphas_cumprod) - 1)
-    return follow(options, predict, x, schedule, noise, rules.inpaint(*keep) if keep else None, report)
-
-
-def predictor(
+def make_guided_predictor(
     options: Options,
     guide: Guide,
     schedule: Schedule,
@@ -88,7 +61,7 @@ def predictor(
     return Predictor(guide, schedule, parameterization, correct=correct, filters=filters, plus_plus=plus_plus)
 
 
-def follow(
+def run_sampler(
     options: Options,
     predict: Predict,
     x: Tensor,
@@ -97,7 +70,7 @@ def follow(
     inpaint: Inpaint | None,
     report: Report,
 ) -> Result:
-    """Go from the state `x` through a schedule of at least one step, and keep what the options say.
+    """Sample from the state `x` through a schedule of at least one step, and keep what the options say.
 
     `report` is called before the first step and after each.
     """
@@ -125,12 +98,12 @@ def follow(
 
 
 @dataclass(frozen=True)
-class Inverted:
-    """A latent taken back to noise.
+class Inversion:
+    """What an inversion found.
 
     x_T: the state it came to, scaled, on the CPU; eps: the noise over the latent in it
     replay: what brings a run back to the latent exactly, None unless it was asked for
-    residuals: the largest error of each step, first step of the way back last; calls: how often the model was asked
+    residuals: the largest error of each step, first step of the way back last; calls: of the model
     """
 
     x_T: Tensor
@@ -140,22 +113,8 @@ class Inverted:
     calls: int
 
 
-def invert(
-    plan: Plan,
-    latent: Tensor,
-    alphas_cumprod: Tensor,
-    parameterization: str,
-    make_guide: Callable[[Schedule], Guide],
-    solve: FixedPoint,
-    report: Report,
-) -> Inverted:
-    """Take the scaled latent (b, c, h, w) back to x_T along a plan's table and guidance, at eta 0."""
-    schedule = plan.table.schedule(alphas_cumprod, plan.steps, 0.0, plan.denoise)
-    return go_back(Predictor(make_guide(schedule), schedule, parameterization), latent, schedule, solve, report)
-
-
-def go_back(predict: Predict, latent: Tensor, schedule: Schedule, solve: FixedPoint, report: Report) -> Inverted:
-    """Go from the scaled latent back through a schedule."""
+def run_inversion(predict: Predict, latent: Tensor, schedule: Schedule, solve: FixedPoint, report: Report) -> Inversion:
+    """Invert the scaled latent: from it back through a schedule to x_T."""
     replay = Replay() if solve.measure else None
     seen: list[InversionStep] = []
     report(0, len(schedule), None)
@@ -165,7 +124,7 @@ def go_back(predict: Predict, latent: Tensor, schedule: Schedule, solve: FixedPo
             replay.see(step)
         report(len(seen), len(schedule), step.x)
     x = seen[-1].x
-    return Inverted(
+    return Inversion(
         x_T=x.cpu(),
         eps=((x - float(schedule.signal[0]) * latent) / float(schedule.noise[0])).cpu(),
         replay=replay,

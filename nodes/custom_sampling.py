@@ -1,8 +1,8 @@
 """The sampler in parts, for ComfyUI's SamplerCustomAdvanced: SAMPLER, SIGMAS, GUIDER and NOISE."""
 
 from ..hosts import host
-from ..hosts.plan import Options, Table
-from ..sampler import Guidance, PerStep
+from ..hosts.plan import Options
+from ..sampler import Guidance, PerStep, Scheme
 from .options import OPTIONS
 from .schedules import CURVE, SCHEDULE
 from .sockets import choice, number, seed, socket, whole
@@ -10,13 +10,6 @@ from .sockets import choice, number, seed, socket, whole
 __all__ = ["DDIMFixedNoise", "DDIMGuider", "DDIMSamplerSelect", "DDIMSigmas"]
 
 CATEGORY = "DDIM/parts"
-
-
-def comfyui(what: str):
-    """The host, if it is ComfyUI; ValueError elsewhere, where no node takes `what`."""
-    if host.name != "comfyui":
-        raise ValueError(f"parts for SamplerCustomAdvanced, here {what}, need ComfyUI: run with --comfyui DIR")
-    return host
 
 
 class DDIMSamplerSelect:
@@ -61,14 +54,12 @@ class DDIMSamplerSelect:
         start: str,
         eta_schedule: PerStep | None = None,
         x0: dict | None = None,
-        schedule: Table | None = None,
+        schedule: Scheme | None = None,
         options: Options | None = None,
     ) -> tuple:
         """Return SAMPLER."""
         own = eta if eta_schedule is None else eta_schedule
-        return (
-            comfyui("SAMPLER").sampler(own, schedule or Table(), options or Options(), start, x0 and x0["samples"]),
-        )
+        return (host.sampler(own, schedule or Scheme(), options or Options(), start, x0 and x0["samples"]),)
 
 
 class DDIMSigmas:
@@ -99,9 +90,9 @@ class DDIMSigmas:
             "optional": {"schedule": socket(SCHEDULE, "The table of timesteps, from Schedule (DDIM).")},
         }
 
-    def make(self, model, steps: int, denoise: float, schedule: Table | None = None) -> tuple:
+    def make(self, model, steps: int, denoise: float, schedule: Scheme | None = None) -> tuple:
         """Return SIGMAS (steps + 1,); the tables that repeat others' may have more steps."""
-        return (comfyui("SIGMAS").sigmas(model, schedule or Table(), steps, denoise),)
+        return (host.sigmas(model, schedule or Scheme(), steps, denoise),)
 
 
 class DDIMGuider:
@@ -151,7 +142,7 @@ class DDIMGuider:
     ) -> tuple:
         """Return GUIDER."""
         scale, own = cfg if guidance_schedule is None else guidance_schedule, options or Options()
-        return (comfyui("GUIDER").guider(model, positive, negative, Guidance(scale, own.rescale, own.plus_plus)),)
+        return (host.guider(model, positive, negative, Guidance(scale, own.rescale, own.plus_plus)),)
 
 
 class DDIMFixedNoise:
@@ -180,4 +171,4 @@ class DDIMFixedNoise:
 
     def make(self, x_T: dict, seed: int) -> tuple:
         """Return NOISE."""
-        return (comfyui("NOISE").fixed_noise(x_T["samples"], seed),)
+        return (host.fixed_noise(x_T["samples"], seed),)

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ..hosts import host
-from ..hosts.plan import Options, Plan, Table
-from ..sampler import FixedPoint
+from ..hosts.plan import Options, Plan
+from ..sampler import FixedPoint, Scheme
 from .options import OPTIONS
 from .schedules import SCHEDULE
 from .sockets import choice, number, socket, whole
@@ -79,12 +79,12 @@ class DDIMInvert:
         iterations: int,
         tolerance: float,
         damping: float,
-        schedule: Table | None = None,
+        schedule: Scheme | None = None,
         options: Options | None = None,
         denoise: float = 1.0,
     ) -> tuple[dict, Options, float, list[float], int]:
         """Return LATENT of noise, DDIM_OPTIONS, the largest residual, all of them, and the number of model calls."""
-        plan = Plan(seed=0, steps=steps, scale=cfg, denoise=denoise, table=schedule or Table())
+        plan = Plan(seed=0, steps=steps, scale=cfg, denoise=denoise, scheme=schedule or Scheme())
         count = 1 if mode == "plain" else iterations
         solve = FixedPoint(count, 0.0 if mode == "exact" else tolerance, damping, measure=mode == "exact")
         result = host.invert(model, positive, negative, latent, plan, solve)

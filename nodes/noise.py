@@ -2,8 +2,7 @@
 
 import torch
 
-from ..hosts.plan import seed_noise
-from ..sampler import slerp
+from ..sampler import seed_noise, slerp
 from .sockets import number, seed, socket, whole
 
 __all__ = ["DDIMNoise"]

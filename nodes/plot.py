@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ..hosts import host
-from ..hosts.plan import Plan, Table
-from ..sampler import PerStep, Schedule
+from ..hosts.plan import Plan
+from ..sampler import PerStep, Schedule, Scheme
 from .chart import Line, Panel, draw_panels, spread
 from .schedules import CURVE, SCHEDULE
 from .sockets import choice, number, socket, whole
@@ -141,7 +141,7 @@ class DDIMPlot:
         height: int,
         guidance_schedule: PerStep | None = None,
         eta_schedule: PerStep | None = None,
-        schedule: Table | None = None,
+        schedule: Scheme | None = None,
     ) -> tuple[torch.Tensor]:
         """Return IMAGE (1, height, width, 3); ValueError where the sampler would raise it."""
         plan = Plan(
@@ -150,7 +150,7 @@ class DDIMPlot:
             scale=cfg if guidance_schedule is None else guidance_schedule,
             eta=eta if eta_schedule is None else eta_schedule,
             denoise=denoise,
-            table=schedule or Table(),
+            scheme=schedule or Scheme(),
         )
         run = host.schedule(model, plan)
         drawn = series(run, plan.guidance.scales(len(run)), over)

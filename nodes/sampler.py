@@ -3,8 +3,8 @@
 import torch
 
 from ..hosts import host
-from ..hosts.plan import Options, Plan, Table
-from ..sampler import PerStep
+from ..hosts.plan import Options, Plan
+from ..sampler import PerStep, Scheme
 from .options import OPTIONS
 from .schedules import CURVE, SCHEDULE
 from .sockets import number, seed, socket, whole
@@ -90,7 +90,7 @@ class DDIMSampler:
         x_T: dict | None = None,
         mask: torch.Tensor | None = None,
         x0: dict | None = None,
-        schedule: Table | None = None,
+        schedule: Scheme | None = None,
         options: Options | None = None,
     ) -> tuple[dict, dict, dict, dict]:
         """Return LATENT four times: the result, its x0, and both after each step."""
@@ -103,7 +103,7 @@ class DDIMSampler:
             x_T=x_T and x_T["samples"],
             mask=mask,
             x0=x0 and x0["samples"],
-            table=schedule or Table(),
+            scheme=schedule or Scheme(),
             options=options or Options(),
         )
         return host.sample(model, positive, negative, latent, plan)

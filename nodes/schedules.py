@@ -1,10 +1,10 @@
 """What changes along a run: values for every step, and the table of timesteps itself."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
-from ..hosts.plan import Table
-from ..sampler import LANDINGS, PRESETS, SPACINGS, Curve, Interval, PerStep
+from ..sampler import LANDINGS, PRESETS, SPACINGS, Curve, Interval, PerStep, Scheme
 from .expression import compile_expression
 from .sockets import choice, number, socket, text
 
@@ -14,7 +14,7 @@ CURVE = "DDIM_CURVE"
 """A socket type: a number, a list of one value a step, or a function of the run's progress from 0 to 1."""
 
 SCHEDULE = "DDIM_SCHEDULE"
-"""A socket type: a `Table`."""
+"""A socket type: a `Scheme`."""
 
 RESOLUTION = 64
 AS_PRESET = "as preset"
@@ -190,10 +190,10 @@ class DDIMSchedule:
             return str(error)
         return True
 
-    def make(self, preset: str, spacing: str, landing: str, timesteps: str) -> tuple[Table]:
+    def make(self, preset: str, spacing: str, landing: str, timesteps: str) -> tuple[Scheme]:
         """Return DDIM_SCHEDULE."""
-        spacing_, landing_ = (None if value == AS_PRESET else value for value in (spacing, landing))
-        return (Table(preset, spacing_, landing_, parse_timesteps(timesteps)),)
+        chosen = {name: value for name, value in (("spacing", spacing), ("landing", landing)) if value != AS_PRESET}
+        return (replace(PRESETS[preset], timesteps=parse_timesteps(timesteps), **chosen),)
 
 
 def parse_timesteps(written: str) -> tuple[int, ...]:

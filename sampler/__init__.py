@@ -18,10 +18,10 @@ from .conditioning import Conditioning, fit
 from .curves import Curve, Interval, PerStep, resolve
 from .ddim import Step, ddim_steps
 from .finite import NotFiniteError
-from .guidance import Guidance, Threshold, X0Filter, cfg, quantizer, rescale
+from .guidance import Guidance, Passes, Threshold, X0Filter, cfg, quantizer, rescale
 from .inpaint import Inpaint, repaint_walk
 from .inversion import FixedPoint, InversionStep, Replay, invert_steps
-from .noise import KeyedNoise, NoiseSource, OneForAll, SequentialNoise, Variation, slerp
+from .noise import ComfyNoise, KeyedNoise, NoiseSource, OneForAll, SequentialNoise, Variation, seed_noise, slerp
 from .predictor import (
     PARAMETERIZATIONS,
     Corrector,
@@ -34,8 +34,8 @@ from .predictor import (
     make_predictor,
 )
 from .published import DDIMSampler
-from .schedule import LANDINGS, Schedule, make_flow_schedule, make_schedule
-from .schemes import PRESETS, Preset
+from .schedule import LANDINGS, Schedule, make_flow_schedule, make_schedule, schedule_of_sigmas
+from .schemes import PRESETS, Scheme
 from .spacing import SPACINGS
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "PARAMETERIZATIONS",
     "PRESETS",
     "SPACINGS",
+    "ComfyNoise",
     "Conditioning",
     "Corrector",
     "Curve",
@@ -61,12 +62,13 @@ __all__ = [
     "NoiseSource",
     "NotFiniteError",
     "OneForAll",
+    "Passes",
     "PerStep",
     "Predict",
     "Predictor",
-    "Preset",
     "Replay",
     "Schedule",
+    "Scheme",
     "SequentialNoise",
     "Step",
     "Threshold",
@@ -85,6 +87,8 @@ __all__ = [
     "repaint_walk",
     "rescale",
     "resolve",
+    "schedule_of_sigmas",
+    "seed_noise",
     "slerp",
     "zero_terminal_snr",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -18,6 +19,13 @@ def rescale(guided: torch.Tensor, cond: torch.Tensor, phi: float) -> torch.Tenso
     dims = tuple(range(1, guided.ndim))
     ratio = cond.std(dim=dims, keepdim=True) / guided.std(dim=dims, keepdim=True)
     return guided * (phi * ratio + (1 - phi))
+
+
+class Passes(NamedTuple):
+    """Which passes of the model a step needs: with the prompt, without it, or both."""
+
+    cond: bool
+    uncond: bool
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,10 @@ class Guidance:
         """Raises ValueError when `rescale` is not within 0 ... 1."""
         if not 0 <= self.rescale <= 1:
             raise ValueError(f"guidance rescale is {self.rescale!r}, expected 0 to 1")
+
+    def passes(self, scale: float) -> Passes:
+        """The passes that have a weight at a step's scale: one without is never made."""
+        return Passes(cond=scale != 0, uncond=scale != 1 or self.plus_plus)
 
     def scales(self, steps: int) -> tuple[float, ...]:
         """One scale per step; ValueError on a wrong length, or with CFG++ outside 0 ... 1."""

@@ -50,6 +50,53 @@ class SequentialNoise:
         return ones.bernoulli_(p, generator=self.generator).to(device)
 
 
+class ComfyNoise:
+    """Noise as ComfyUI's samplers draw it for a run with `seed`.
+
+    The steps' comes from a generator on the run's device; on a CPU, where the seed's own noise is x_T, from the next
+    seed. Under a mask it is one noise for all levels: `mask`, or the next seed's.
+    """
+
+    sequential = False
+
+    def __init__(self, seed: int, mask: torch.Tensor | None = None) -> None:
+        self.seed, self.mask = seed, mask
+        self._generator: torch.Generator | None = None
+
+    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> torch.Tensor:
+        """The generator's next numbers; under a mask always the same."""
+        if use == "mask":
+            mask = seed_noise(self._next_seed, shape) if self.mask is None else self.mask
+            return mask.to(device)
+        return torch.randn(tuple(shape), generator=self._on(device), device=device)
+
+    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> torch.Tensor:
+        """The generator's next choices."""
+        return torch.empty(tuple(shape), device=device).bernoulli_(p, generator=self._on(device))
+
+    @property
+    def _next_seed(self) -> int:
+        return (self.seed + 1) % 2**64
+
+    def _on(self, device: torch.device) -> torch.Generator:
+        if self._generator is None:
+            seed = self._next_seed if device.type == "cpu" else self.seed
+            self._generator = torch.Generator(device).manual_seed(seed)
+        return self._generator
+
+
+def seed_noise(seed: int, shape: Sequence[int], index: Sequence[int] | None = None) -> torch.Tensor:
+    """Noise of `shape` (b, ...) from a seed, on the CPU, as ComfyUI draws x_T.
+
+    `index` (b,) are the places of the samples in the batch they came from: each gets the noise of its place.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if index is None:
+        return torch.randn(tuple(shape), generator=generator)
+    drawn = [torch.randn(1, *shape[1:], generator=generator) for _ in range(max(index) + 1)]
+    return torch.cat([drawn[i] for i in index])
+
+
 @dataclass(frozen=True)
 class KeyedNoise:
     """Noise that is a function of (seed, sample, use, step) alone, the same on every device.

@@ -83,10 +83,11 @@ class ModelGuide:
     def __call__(self, x: torch.Tensor, t: torch.Tensor, i: int) -> Guided:
         """The guided output at step `i`."""
         scale, phi = self.scales[i], self.guidance.rescale
-        if scale == 0:
+        passes = self.guidance.passes(scale)
+        if not passes.cond:
             uncond = self._apply(x, t, self.uncond)
             return Guided(uncond, uncond)
-        if scale == 1 and not self.guidance.plus_plus:
+        if not passes.uncond:
             return Guided(self._apply(x, t, self.cond))
         cond, uncond = self._both(x, t)
         guided = cfg(cond, uncond, scale)
@@ -185,7 +186,7 @@ def make_predictor(
     """
     guidance = guidance or Guidance()
     scales = guidance.scales(len(schedule))
-    if uncond is None and cond is not None and (guidance.plus_plus or any(s != 1 for s in scales)):
+    if uncond is None and cond is not None and any(guidance.passes(s).uncond for s in scales):
         raise ValueError(f"guidance with scale {guidance.scale!r} needs an uncond, got None")
     cond, uncond = fit(cond, batch, "cond"), fit(uncond, batch, "uncond")
     guide = ModelGuide(model, cond, uncond, scales, guidance, dtype)

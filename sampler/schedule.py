@@ -155,6 +155,26 @@ def make_flow_schedule(steps: int, *, shift: float = 1.0, time_scale: float = 10
     return Schedule(t[:-1] * time_scale, 1 - t, t, np.zeros(steps)).with_eta(eta)
 
 
+def schedule_of_sigmas(
+    sigmas: np.ndarray | torch.Tensor, timesteps: np.ndarray, *, flow: bool = False, eta: PerStep = 0.0
+) -> Schedule:
+    """The schedule along ComfyUI's noise levels (S + 1,), noisiest first, told to the model as `timesteps` (S,).
+
+    A diffusion model's state there is x0 + sigma eps, ours is that times signal = 1 / sqrt(1 + sigma^2). A flow
+    model's is (1 - sigma) x0 + sigma eps, as ours. Raises ValueError for levels that no run can go through.
+    """
+    level = np.asarray(sigmas.detach().cpu() if isinstance(sigmas, torch.Tensor) else sigmas, dtype=np.float64)
+    highest = 1.0 if flow else np.inf
+    finite = np.isfinite(level).all() and (level >= 0).all() and (level <= highest).all()
+    if level.ndim != 1 or not len(level) or not finite or not level[:-1].all():
+        raise ValueError(
+            f"sigmas are {level.tolist()!r}, expected numbers above 0, and at most {highest}, then maybe 0"
+        )
+    signal = 1 - level if flow else 1 / np.sqrt(1 + level**2)
+    noise = level.copy() if flow else level * signal
+    return Schedule(timesteps, signal, noise, np.zeros(len(timesteps))).with_eta(eta)
+
+
 def _check_alpha_bar(values: str | Sequence[float] | np.ndarray | torch.Tensor) -> np.ndarray:
     if isinstance(values, str):
         return cumulated(make_betas(values))

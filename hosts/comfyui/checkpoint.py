@@ -25,9 +25,8 @@ from safetensors import safe_open
 
 from ...networks import AutoencoderConfig, CheckpointError, ModelConfig, TextConfig, WordTokenizer, model_config
 
-__all__ = ["SHIPPED", "load_checkpoint"]
+__all__ = ["load_checkpoint"]
 
-SHIPPED = Path(__file__).parents[2] / "demo" / "ddim-scenes.safetensors"
 METADATA, UNET, AUTOENCODER = "comfyui_ddim", "model.diffusion_model.", "first_stage_model."
 
 

@@ -14,9 +14,8 @@ from safetensors import safe_open
 from ...networks import CheckpointError, control_scales
 from ...networks.loading.detection import CONTROL, METADATA, read_facts
 
-__all__ = ["SHIPPED_CONTROL", "load_controlnet"]
+__all__ = ["load_controlnet"]
 
-SHIPPED_CONTROL = Path(__file__).parents[2] / "demo" / "ddim-scenes-outline.safetensors"
 
 
 def load_controlnet(path: Path, guess: bool = False) -> comfy.controlnet.ControlBase:

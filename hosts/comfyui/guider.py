@@ -58,7 +58,7 @@ class ScheduledGuider(comfy.samplers.CFGGuider):
         """The guided x0 for the state x (b, c, ...) at the level `timestep` (b,), a sigma."""
         options = model_options or {}
         self.cfg = self.scales[self.find(timestep) if self.step is None else self.step]
-        if self.cfg == 0 and not any(changes_guidance(options, key) for key in CFG_CHANGES):
+        if not self.guidance.passes(self.cfg).cond and not any(changes_guidance(options, key) for key in CFG_CHANGES):
             # The uncond pass at its usual second place, by which patches tell it from the cond pass.
             conds = [None, self.conds["negative"]]
             return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)[1]

@@ -6,20 +6,21 @@ import comfy.model_management
 import folder_paths
 from torch import Tensor
 
-from ...sampler import FixedPoint, Guidance, PerStep, Schedule
-from ..plan import Options, Plan, Table
-from ..sampling import Inverted, Result
-from .checkpoint import SHIPPED, load_checkpoint
-from .controlnet import SHIPPED_CONTROL, load_controlnet
+from ...demo import SHIPPED, SHIPPED_CONTROL
+from ...sampler import FixedPoint, Guidance, PerStep, Schedule, Scheme
+from ..plan import Options, Plan
+from ..sampling import Inversion, Result
+from .checkpoint import load_checkpoint
+from .controlnet import load_controlnet
 from .guider import ScheduledGuider
 from .run import FixedNoise, invert_inside, run_inside
-from .sampler import Ddim, schedule_of, table_sigmas
+from .sampler import Ddim, schedule_of, scheme_sigmas
 
 __all__ = ["ComfyHost"]
 
 
 class ComfyHost:
-    """What nodes ask of the world around them, answered by ComfyUI; see `light.LightHost`."""
+    """What nodes ask of the world around them, answered by ComfyUI: see `hosts.Host`."""
 
     name = "comfyui"
 
@@ -51,23 +52,23 @@ class ComfyHost:
         others = (_unscaled(model, each) for each in (seen[0].x0, seen[0].states, seen[0].predictions))
         return {**latent, "samples": x}, *({"samples": each} for each in others)
 
-    def invert(self, model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint) -> Inverted:
+    def invert(self, model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint) -> Inversion:
         """Take a latent back to the noise that it comes from."""
         return invert_inside(model, positive, negative, latent, plan, solve)
 
     def schedule(self, model, plan: Plan) -> Schedule:
         """The schedule that `sample` follows with a plan; ValueError for one that the model can't run."""
         model_sampling = model.get_model_object("model_sampling")
-        sigmas = table_sigmas(model_sampling, plan.table, plan.steps, plan.denoise)
+        sigmas = scheme_sigmas(model_sampling, plan.scheme, plan.steps, plan.denoise)
         return schedule_of(sigmas, model_sampling).with_eta(plan.eta)
 
-    def sampler(self, eta: PerStep, table: Table, options: Options, start: str, x0: Tensor | None) -> Ddim:
+    def sampler(self, eta: PerStep, scheme: Scheme, options: Options, start: str, x0: Tensor | None) -> Ddim:
         """SAMPLER."""
-        return Ddim(eta, table, options, start, x0)
+        return Ddim(eta, scheme, options, start, x0)
 
-    def sigmas(self, model, table: Table, steps: int, denoise: float) -> Tensor:
+    def sigmas(self, model, scheme: Scheme, steps: int, denoise: float) -> Tensor:
         """SIGMAS (steps + 1,), of most tables, for a MODEL."""
-        return table_sigmas(model.get_model_object("model_sampling"), table, steps, denoise)
+        return scheme_sigmas(model.get_model_object("model_sampling"), scheme, steps, denoise)
 
     def guider(self, model, positive: list, negative: list, guidance: Guidance) -> ScheduledGuider:
         """GUIDER."""

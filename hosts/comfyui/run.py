@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ...sampler import FixedPoint
-from ..plan import Plan, fit_batch
-from ..sampling import Inverted, Result
+from ..fit import one_or_each
+from ..plan import Plan
+from ..sampling import Inversion, Result
 from .guider import ScheduledGuider
-from .sampler import Ddim, Inversion, schedule_of, table_sigmas
+from .sampler import Ddim, InversionSampler, schedule_of, scheme_sigmas
 
 __all__ = ["FixedNoise", "invert_inside", "run_inside"]
 
@@ -27,7 +28,7 @@ class FixedNoise:
 
     def generate_noise(self, input_latent: dict) -> Tensor:
         """x_T for a LATENT; ValueError when the shapes don't fit."""
-        return fit_batch(self.x_T, input_latent["samples"].shape, "x_T").clone()
+        return one_or_each(self.x_T, input_latent["samples"].shape, "x_T").clone()
 
 
 def run_inside(
@@ -40,21 +41,21 @@ def run_inside(
         raise ValueError("x0 is given without a mask, expected a mask that says where to keep it")
     source, x_T = plan.noise(samples.shape, latent.get("batch_index"))
     start = "latent and noise" if plan.denoise < 1 else "pure noise"
-    sampler = Ddim(plan.eta, plan.table, plan.options, start, plan.x0, source, see)
+    sampler = Ddim(plan.eta, plan.scheme, plan.options, start, plan.x0, source, see)
     return _guided(model, positive, negative, plan, sampler, x_T, samples, mask)
 
 
-def invert_inside(model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint) -> Inverted:
+def invert_inside(model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint) -> Inversion:
     """Take a LATENT back along a plan's table."""
     samples = _samples(model, latent, plan)
-    sampler = Inversion(solve, plan.options)
+    sampler = InversionSampler(solve, plan.options)
     _guided(model, positive, negative, plan, sampler, torch.zeros_like(samples), samples, None)
     return sampler.result
 
 
 def _samples(model, latent: dict, plan: Plan) -> Tensor:
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"].float())
-    return fit_batch(samples, torch.Size((plan.batch(samples), *samples.shape[1:])), "latent")
+    return one_or_each(samples, torch.Size((plan.batch(samples), *samples.shape[1:])), "latent")
 
 
 def _guided(
@@ -68,7 +69,7 @@ def _guided(
     mask: Tensor | None,
 ) -> Tensor:
     model_sampling = model.get_model_object("model_sampling")
-    sigmas = table_sigmas(model_sampling, plan.table, plan.steps, plan.denoise)
+    sigmas = scheme_sigmas(model_sampling, plan.scheme, plan.steps, plan.denoise)
     schedule_of(sigmas, model_sampling).with_eta(plan.eta)  # says what is wrong before the model is loaded
     guider = ScheduledGuider(model, plan.guidance)
     guider.set_conds(positive, negative)

@@ -17,12 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...sampler import FixedPoint, Inpaint, NoiseSource, PerStep, Predictor, Schedule
-from ..plan import Options, Table, fit_batch, noise_source, seed_noise
-from ..sampling import Inverted, Report, Result, follow, go_back, predictor
+from ...sampler import (
+    ComfyNoise,
+    FixedPoint,
+    Inpaint,
+    NoiseSource,
+    PerStep,
+    Predictor,
+    Schedule,
+    Scheme,
+    schedule_of_sigmas,
+)
+from ..fit import one_or_each
+from ..plan import Options, noise_source
+from ..sampling import Inversion, Report, Result, make_guided_predictor, run_inversion, run_sampler
 from .guider import GuiderGuide
 
-__all__ = ["Ddim", "Inversion", "schedule_of", "table_sigmas"]
+__all__ = ["Ddim", "InversionSampler", "schedule_of", "scheme_sigmas"]
 
 
 @dataclass(eq=False)
@@ -30,7 +41,7 @@ class Ddim(comfy.samplers.Sampler):
     """SAMPLER: DDIM along the sigmas that a guider brings.
 
     eta: share of fresh noise, per step or constant
-    table: of it only how a run starts, lands and keeps a masked part
+    scheme: of it only how a run starts, lands and keeps a masked part
     start: "pure noise", "latent and noise", or "auto", which is noise for an empty latent
     x0: unscaled latent that the part outside a mask keeps, None for the latent itself
     noise: where the steps' noise comes from, None for a source made of the guider's seed
@@ -38,7 +49,7 @@ class Ddim(comfy.samplers.Sampler):
     """
 
     eta: PerStep = 0.0
-    table: Table = field(default_factory=Table)
+    scheme: Scheme = field(default_factory=Scheme)
     options: Options = field(default_factory=Options)
     start: str = "auto"
     x0: Tensor | None = None
@@ -73,9 +84,9 @@ class Ddim(comfy.samplers.Sampler):
                 inpaint, ask = self.keep(model_wrap, sigmas, model_options, seed, latent, denoise_mask)
             guide = GuiderGuide(model_wrap, schedule, model_options, seed, self.options, ask)
             scored = (model_wrap.inner_model, model_wrap.conds.get("positive"))
-            predict = predictor(self.options, guide, schedule, "x0", guide.plus_plus, scored=scored)
+            predict = make_guided_predictor(self.options, guide, schedule, "x0", guide.plus_plus, scored=scored)
             source = self.noise or self.source(seed, noise)
-            result = follow(self.options, predict, x, schedule, source, inpaint, reporter(callback))
+            result = run_sampler(self.options, predict, x, schedule, source, inpaint, reporter(callback))
             if self.see is not None:
                 self.see(result)
             x = result.x.to(noise)
@@ -83,9 +94,9 @@ class Ddim(comfy.samplers.Sampler):
 
     def begin(self, schedule: Schedule, noise: Tensor, latent: Tensor, top: bool) -> Tensor:
         """The state at the first level, which may be the model's `top`."""
-        rules = self.table.rules
+        scheme = self.scheme
         empty = self.start == "pure noise" or (self.start == "auto" and not latent.any())
-        return rules.start(schedule, noise, None if empty and not rules.under else latent, top)
+        return scheme.start(schedule, noise, None if empty and not scheme.under else latent, top)
 
     def keep(
         self,
@@ -97,19 +108,20 @@ class Ddim(comfy.samplers.Sampler):
         mask: Tensor,
     ) -> tuple[Inpaint | None, Callable | None]:
         """What keeps the part outside a mask: the run itself, or what stands before the guider."""
-        rules, x0 = self.table.rules, latent
+        scheme, x0 = self.scheme, latent
         if self.x0 is not None:
-            x0 = fit_batch(guider.inner_model.process_latent_in(self.x0.to(latent)), latent.shape, "x0")
+            x0 = one_or_each(guider.inner_model.process_latent_in(self.x0.to(latent)), latent.shape, "x0")
         # A mask that changes from step to step is an idea of ComfyUI's own.
-        if not rules.project and "denoise_mask_function" not in model_options:
-            return rules.inpaint(1 - mask.clamp(0, 1), x0), None
+        if not scheme.project and "denoise_mask_function" not in model_options:
+            return scheme.inpaint(1 - mask.clamp(0, 1), x0), None
         mixed = comfy.samplers.KSamplerX0Inpaint(guider, sigmas)
-        mixed.latent_image, mixed.noise = x0, seed_noise((seed + 1) % 2**64, latent.shape).to(latent)
+        mixed.latent_image = x0
+        mixed.noise = ComfyNoise(seed).normal(latent.shape, "mask", 0, latent.device).to(latent)
         return None, partial(mixed, denoise_mask=mask)
 
     def source(self, seed: int, noise: Tensor) -> NoiseSource:
         """Where the steps' noise comes from, after `noise` was drawn to start with."""
-        source = noise_source(seed, len(noise), self.table, self.options)
+        source = noise_source(seed, len(noise), self.scheme, self.options)
         if source.sequential:
             source.normal(noise.shape, "start", 0, torch.device("cpu"))
         return source
@@ -117,15 +129,15 @@ class Ddim(comfy.samplers.Sampler):
     def unit(self, schedule: Schedule, model_sampling, sigma: float) -> float:
         """What a state at the last level, `sigma`, is in as ComfyUI counts; the landing "first" gives it as it is."""
         lowest = float(model_sampling.sigmas[0])
-        if self.table.rules.landing == "first" and math.isclose(sigma, lowest, rel_tol=1e-5):
+        if self.scheme.landing == "first" and math.isclose(sigma, lowest, rel_tol=1e-5):
             return 1.0
         return float(schedule.signal[-1])
 
 
-class Inversion(comfy.samplers.Sampler):
+class InversionSampler(comfy.samplers.Sampler):
     """The run backwards, along sigmas that fall all the same; afterwards `result` has what it gave."""
 
-    result: Inverted
+    result: Inversion
 
     def __init__(self, solve: FixedPoint, options: Options) -> None:
         self.solve, self.options = solve, options
@@ -144,7 +156,8 @@ class Inversion(comfy.samplers.Sampler):
         """What ComfyUI's guider calls; a mask doesn't matter to it."""
         schedule = schedule_of(sigmas, model_wrap.inner_model.model_sampling)
         guide = GuiderGuide(model_wrap, schedule, extra_args["model_options"], extra_args.get("seed"), self.options)
-        self.result = go_back(Predictor(guide, schedule, "x0"), latent_image, schedule, self.solve, reporter(callback))
+        predict = Predictor(guide, schedule, "x0")
+        self.result = run_inversion(predict, latent_image, schedule, self.solve, reporter(callback))
         return self.result.x_T.to(noise)
 
 
@@ -166,33 +179,23 @@ def is_flow(model_sampling) -> bool:
 
 def schedule_of(sigmas: Tensor, model_sampling) -> Schedule:
     """The schedule, at eta 0, along ComfyUI's sigmas (S + 1,); ValueError for levels that no run can go through."""
-    level = sigmas.detach().cpu().double().numpy()
-    highest = 1.0 if is_flow(model_sampling) else np.inf
-    finite = np.isfinite(level).all() and (level >= 0).all() and (level <= highest).all()
-    if level.ndim != 1 or not len(level) or not finite or not level[:-1].all():
-        raise ValueError(
-            f"sigmas are {level.tolist()!r}, expected numbers above 0, and at most {highest}, then maybe 0"
-        )
-    timesteps = model_sampling.timestep(sigmas[:-1]).cpu().numpy() if len(level) > 1 else np.zeros(0)
-    if is_flow(model_sampling):
-        return Schedule(timesteps, 1 - level, level.copy(), np.zeros(len(timesteps)))
-    signal = 1 / np.sqrt(1 + level**2)
-    return Schedule(timesteps, signal, level * signal, np.zeros(len(timesteps)))
+    timesteps = model_sampling.timestep(sigmas[:-1]).cpu().numpy() if len(sigmas) > 1 else np.zeros(0)
+    return schedule_of_sigmas(sigmas, timesteps, flow=is_flow(model_sampling))
 
 
-def table_sigmas(model_sampling, table: Table, steps: int, denoise: float = 1.0) -> Tensor:
-    """ComfyUI's sigmas (S + 1,) of a table; ValueError for what the model doesn't have.
+def scheme_sigmas(model_sampling, scheme: Scheme, steps: int, denoise: float = 1.0) -> Tensor:
+    """ComfyUI's sigmas (S + 1,) of a scheme; ValueError for what the model doesn't have.
 
-    A flow model's "exact" table are even strides through its own, shifted, time.
+    On a flow model, even strides are even in its own, shifted, time; other spacings go by its table of sigmas.
     """
     sigmas = model_sampling.sigmas.double().cpu().numpy()
     if not is_flow(model_sampling):
-        schedule = table.schedule(torch.from_numpy(1 / (1 + sigmas**2)), steps, 0.0, denoise)
+        schedule = scheme.schedule(torch.from_numpy(1 / (1 + sigmas**2)), steps, 0.0, denoise)
         return torch.from_numpy(schedule.noise / schedule.signal).float()
-    if table == Table():
-        shares = np.linspace(0, 1, round(steps / denoise) + 1)[-steps - 1 :]
-        return torch.tensor([model_sampling.percent_to_sigma(share) for share in shares.tolist()])
+    end = 0.0 if scheme.landing == "clean" else float(sigmas[0])
+    if scheme.is_even:
+        shares = np.linspace(0, 1, scheme.table_steps(steps, denoise) + 1)[-steps - 1 : -1]
+        return torch.tensor([*(model_sampling.percent_to_sigma(share) for share in shares.tolist()), end])
     alpha_bar = (1 - sigmas) ** 2 / ((1 - sigmas) ** 2 + sigmas**2)
-    schedule = table.schedule(torch.from_numpy(alpha_bar), steps, 0.0, denoise)
-    end = 0.0 if table.rules.landing == "clean" else sigmas[0]
+    schedule = scheme.schedule(torch.from_numpy(alpha_bar), steps, 0.0, denoise)
     return torch.from_numpy(np.append(sigmas[schedule.timesteps], end)).float()

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ...networks import LatentDiffusion
+from ..fit import cycled, spread
 from .controlnet import WHOLE, Control, Range
-from .resize import cycled, resize, soft_ends, spread
+from .resize import resize, soft_ends
 
 __all__ = ["Box", "Entry", "Frame", "read_prompts"]
 

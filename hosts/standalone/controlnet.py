@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ...networks import ControlNet, DiffusionRun, UNetConfig, control_scales
 from ...sampler import Schedule
-from .resize import cycled, resize
+from ..fit import cycled
+from .resize import resize
 
 __all__ = ["WHOLE", "Control", "ControlModel", "Range", "positions"]
 

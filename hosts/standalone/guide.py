@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ...networks import DiffusionRun, LatentDiffusion
 from ...sampler import Guidance, Guide, Guided, ModelGuide, Schedule, cfg, fit, rescale
+from ..fit import cycled
 from .conditioning import Box, Entry
 from .controlnet import positions
-from .resize import cycled
 
 __all__ = ["PromptGuide", "make_guide"]
 
@@ -106,10 +106,11 @@ class PromptGuide:
     def __call__(self, x: Tensor, t: Tensor, i: int) -> Guided:
         """The guided output for x (b, c, h, w) at the timesteps t (b,), step `i`."""
         scale, guidance = self.scales[i], self.guidance
-        if scale == 0:
+        passes = guidance.passes(scale)
+        if not passes.cond:
             (uncond,) = self._outputs(x, t, i, (NEGATIVE,))
             return Guided(uncond, uncond)
-        if scale == 1 and not guidance.plus_plus:
+        if not passes.uncond:
             return Guided(*self._outputs(x, t, i, (POSITIVE,)))
         cond, uncond = self._outputs(x, t, i, (POSITIVE, NEGATIVE))
         guided = cfg(cond, uncond, scale)

@@ -1,32 +1,45 @@
 """The host without ComfyUI: this package's own models behind the calls that ComfyUI's MODEL, CLIP and VAE answer to."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from ...demo import SHIPPED, SHIPPED_CONTROL
 from ...executor import context
 from ...networks import DiffusionRun, LatentDiffusion, load_autoencoder, load_checkpoint, load_controlnet
-from ...sampler import FixedPoint, Guide, Predictor, Schedule, X0Filter, quantizer
-from ..plan import Plan, Table, fit_batch, latent_mask
-from ..sampling import Inverted, follow, invert, run
+from ...sampler import (
+    PRESETS,
+    ComfyNoise,
+    FixedPoint,
+    Guidance,
+    Guide,
+    Inpaint,
+    PerStep,
+    Predictor,
+    Schedule,
+    Scheme,
+    X0Filter,
+    quantizer,
+)
+from ..fit import latent_mask, one_or_each
+from ..plan import Options, Plan
+from ..sampling import Inversion, Result, make_guided_predictor, run_inversion, run_sampler
 from .clip import Clip
 from .conditioning import Frame, read_prompts
 from .controlnet import ControlModel
 from .guide import make_guide
-from .ksampler import KSampling, SamplerNoise
+from .ksampler import KSampling
 from .model_folders import ModelFolders
-from .resize import cycled
 from .schedulers import Levels
 from .vae import Vae
 
-__all__ = ["Clip", "LightHost", "Model", "Vae"]
+__all__ = ["Clip", "Model", "StandaloneHost", "Vae"]
 
-SHIPPED = Path(__file__).parents[2] / "demo" / "ddim-scenes.safetensors"
-SHIPPED_CONTROL = SHIPPED.with_stem("ddim-scenes-outline")
 SHIPPED_MODELS = {"checkpoints": SHIPPED, "controlnet": SHIPPED_CONTROL}
 
 
@@ -47,7 +60,7 @@ class Sampling:
         if samples.ndim != 4 or samples.shape[1] != channels:
             raise ValueError(f"latent of shape {tuple(samples.shape)}, expected (batch, {channels}, height, width)")
         batch = plan.batch(samples)
-        self.samples = self.scaled(fit_batch(samples, torch.Size((batch, *samples.shape[1:])), "latent"))
+        self.samples = self.scaled(one_or_each(samples, torch.Size((batch, *samples.shape[1:])), "latent"))
         mask = plan.mask if plan.mask is not None else latent.get("noise_mask")
         self.mask = None if mask is None else latent_mask(mask, self.samples)
         self.positive, self.negative = read_prompts(positive, negative, Frame(diffusion, self.samples, self.mask))
@@ -72,14 +85,14 @@ class Sampling:
             self.plan.guidance,
         )
 
-    def keep(self) -> tuple[Tensor, Tensor] | None:
-        """(mask, x0) in the sampler's convention, 1 keeps; None without a mask."""
+    def inpaint(self) -> Inpaint | None:
+        """What keeps the part outside the mask; None without a mask."""
         if self.mask is None:
             if self.plan.x0 is not None:
                 raise ValueError("x0 is given without a mask, expected a mask that says where to keep it")
             return None
-        x0 = self.samples if self.plan.x0 is None else fit_batch(self.scaled(self.plan.x0), self.samples.shape, "x0")
-        return 1 - self.mask, x0
+        x0 = self.samples if self.plan.x0 is None else one_or_each(self.scaled(self.plan.x0), self.samples.shape, "x0")
+        return self.plan.scheme.inpaint(1 - self.mask, x0)
 
     def filters(self) -> list[X0Filter]:
         """What the model's first stage does to x0 predictions."""
@@ -90,15 +103,41 @@ class Sampling:
             raise ValueError("quantize is on, and the model's autoencoder has no codebook: expected a VQ model")
         return [quantizer(quantize, self.diffusion.scale_factor)]
 
+    def run(self, index: Sequence[int] | None) -> Result:
+        """Sample along the plan; `index` as `Plan.noise` takes it."""
+        plan, scheme, alphas_cumprod = self.plan, self.plan.scheme, self.diffusion.alphas_cumprod
+        schedule = scheme.schedule(alphas_cumprod, plan.steps, plan.eta, plan.denoise)
+        predict = make_guided_predictor(
+            plan.options,
+            self.guide(schedule),
+            schedule,
+            self.diffusion.parameterization,
+            plan.options.plus_plus,
+            self.filters(),
+            (self.diffusion, self.cond),
+        )
+        noise, x_T = plan.noise(self.samples.shape, index)
+        latent = self.samples if plan.denoise < 1 or scheme.under else None
+        top = schedule.timesteps[0] == len(alphas_cumprod) - 1
+        x = scheme.start(schedule, x_T.to(self.samples), latent, top)
+        return run_sampler(plan.options, predict, x, schedule, noise, self.inpaint(), _report)
+
+    def invert(self, solve: FixedPoint) -> Inversion:
+        """Take the latent back to x_T along the plan's schedule and guidance, at eta 0."""
+        plan, diffusion = self.plan, self.diffusion
+        schedule = plan.scheme.schedule(diffusion.alphas_cumprod, plan.steps, 0.0, plan.denoise)
+        predict = Predictor(self.guide(schedule), schedule, diffusion.parameterization)
+        return run_inversion(predict, self.samples, schedule, solve, _report)
+
 
 def _report(done: int, total: int, x0: Tensor | None) -> None:
     context.progress(done, total)
 
 
-class LightHost:
+class StandaloneHost:
     """What nodes ask of the world around them, answered by this package alone."""
 
-    name = "light"
+    name = "standalone"
 
     def checkpoints(self) -> list[str]:
         """Names that a loader offers: the shipped model first, then what lies in the models folder."""
@@ -147,19 +186,8 @@ class LightHost:
 
     def sample(self, model: Model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""
-        own, diffusion = Sampling(model.diffusion, positive, negative, latent, plan), model.diffusion
-        result = run(
-            plan,
-            own.samples,
-            diffusion.alphas_cumprod,
-            diffusion.parameterization,
-            own.guide,
-            own.keep(),
-            latent.get("batch_index"),
-            _report,
-            own.filters(),
-            (diffusion, own.cond),
-        )
+        own = Sampling(model.diffusion, positive, negative, latent, plan)
+        result = own.run(latent.get("batch_index"))
         others = (own.unscaled(x) for x in (result.x0, result.states, result.predictions))
         return {**latent, **own.unscaled(result.x)}, *others
 
@@ -169,34 +197,45 @@ class LightHost:
         sigmas = asked.sigmas(levels)
         if len(sigmas) < 2:
             return latent
-        mask = latent.get("noise_mask")
-        mask = None if mask is None else cycled(mask, len(latent["samples"]))
-        plan = Plan(asked.seed, asked.steps, scale=asked.cfg, mask=mask, table=Table("comfyui"))
+        plan = Plan(asked.seed, asked.steps, scale=asked.cfg, scheme=PRESETS["comfyui"])
         own, schedule = Sampling(model.diffusion, positive, negative, latent, plan), asked.schedule(levels, sigmas)
         noise = asked.noise(own.samples, latent.get("batch_index")).to(own.samples)
-        keep = own.keep()
-        result = follow(
+        result = run_sampler(
             plan.options,
             Predictor(own.guide(schedule), schedule, model.diffusion.parameterization),
-            asked.begin(schedule, levels, own.samples, noise),
+            plan.scheme.start(schedule, noise, own.samples, levels.are_topped_by(sigmas)),
             schedule,
-            SamplerNoise(asked, noise),
-            plan.table.rules.inpaint(*keep) if keep else None,
+            ComfyNoise(asked.seed, mask=None if asked.sampler == "ddim" else noise),
+            own.inpaint(),
             _report,
         )
         return {**latent, **own.unscaled(result.x / float(schedule.signal[-1]))}
 
     def invert(
         self, model: Model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint
-    ) -> Inverted:
+    ) -> Inversion:
         """Take a latent back to the noise that it comes from."""
-        own, diffusion = Sampling(model.diffusion, positive, negative, latent, plan), model.diffusion
-        alphas, kind = diffusion.alphas_cumprod, diffusion.parameterization
-        return invert(plan, own.samples, alphas, kind, own.guide, solve, _report)
+        return Sampling(model.diffusion, positive, negative, latent, plan).invert(solve)
 
     def schedule(self, model: Model, plan: Plan) -> Schedule:
         """The schedule that `sample` follows with a plan; ValueError for one that the model can't run."""
-        return plan.table.schedule(model.diffusion.alphas_cumprod, plan.steps, plan.eta, plan.denoise)
+        return plan.scheme.schedule(model.diffusion.alphas_cumprod, plan.steps, plan.eta, plan.denoise)
+
+    def sampler(self, eta: PerStep, scheme: Scheme, options: Options, start: str, x0: Tensor | None) -> NoReturn:
+        """ComfyUI's alone."""
+        _only_comfyui("SAMPLER")
+
+    def sigmas(self, model: Model, scheme: Scheme, steps: int, denoise: float) -> NoReturn:
+        """ComfyUI's alone."""
+        _only_comfyui("SIGMAS")
+
+    def guider(self, model: Model, positive: list, negative: list, guidance: Guidance) -> NoReturn:
+        """ComfyUI's alone."""
+        _only_comfyui("GUIDER")
+
+    def fixed_noise(self, x_T: Tensor, seed: int) -> NoReturn:
+        """ComfyUI's alone."""
+        _only_comfyui("NOISE")
 
     def device(self) -> str:
         """The device that models run on: what the run asked for, or the best there is."""
@@ -223,6 +262,10 @@ class LightHost:
     def temp_dir(self) -> Path:
         """Where PreviewImage writes."""
         return context.current().temp_dir
+
+
+def _only_comfyui(what: str) -> NoReturn:
+    raise ValueError(f"parts for SamplerCustomAdvanced, here {what}, need ComfyUI: run with --comfyui DIR")
 
 
 _lock = threading.Lock()

@@ -4,19 +4,16 @@ ComfyUI's latents are x0 + sigma eps, ours are those times sqrt(alpha-bar); Eule
 ancestral variant and "ddpm" are DDIM with eta 1.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ...sampler import Schedule
-from ..plan import seed_noise
+from ...sampler import Schedule, schedule_of_sigmas, seed_noise
 from .schedulers import SCHEDULERS, Levels
 
-__all__ = ["SAMPLERS", "KSampling", "SamplerNoise"]
+__all__ = ["SAMPLERS", "KSampling"]
 
 SAMPLERS = {"euler": 0.0, "euler_ancestral": 1.0, "ddpm": 1.0, "ddim": 0.0}
 """ComfyUI's samplers that are DDIM, and the eta that each is."""
@@ -69,41 +66,8 @@ class KSampling:
 
     def schedule(self, levels: Levels, sigmas: Tensor) -> Schedule:
         """The sampler's table through at least two sigmas."""
-        exact = sigmas.double().numpy()
-        signal = 1 / np.sqrt(1 + exact**2)
-        eta = np.full(len(exact) - 1, SAMPLERS[self.sampler])
-        return Schedule(levels.nearest(sigmas[:-1]).numpy(), signal, exact * signal, eta)
+        return schedule_of_sigmas(sigmas, levels.nearest(sigmas[:-1]).numpy(), eta=SAMPLERS[self.sampler])
 
     def noise(self, latent: Tensor, index: Sequence[int] | None) -> Tensor:
         """What lies on the latent (b, c, h, w) at the beginning; `index` (b,) are its places in an earlier batch."""
         return seed_noise(self.seed, latent.shape, index) if self.add_noise else torch.zeros(latent.shape)
-
-    def begin(self, schedule: Schedule, levels: Levels, latent: Tensor, noise: Tensor) -> Tensor:
-        """The state that the run starts from: the latent under noise, which at the noisiest level isn't scaled."""
-        sigma, most = schedule.noise[0] / schedule.signal[0], float(levels.sigmas[-1])
-        top = sigma > most or math.isclose(sigma, most, rel_tol=1e-5)
-        return float(schedule.signal[0]) * latent + (1.0 if top else float(schedule.noise[0])) * noise
-
-
-class SamplerNoise:
-    """Noise as ComfyUI's samplers draw it: a generator of their own for steps, one noise for all levels of a mask."""
-
-    sequential = False
-
-    def __init__(self, run: KSampling, start: Tensor) -> None:
-        """`start` is the noise that the run begins with, which all samplers but ddim use under a mask too."""
-        self.run, self.start, self.steps = run, start, None
-
-    def normal(self, shape: Sequence[int], use: str, step: int, device: torch.device) -> Tensor:
-        """The next noise of a step, or the mask's."""
-        if use == "mask":
-            other = (self.run.seed + 1) % 2**64
-            return (seed_noise(other, self.start.shape) if self.run.sampler == "ddim" else self.start).to(device)
-        if self.steps is None:
-            seed = self.run.seed + (device.type == "cpu")  # on a CPU the seed's own noise is where the run began
-            self.steps = torch.Generator(device).manual_seed(seed % 2**64)
-        return torch.randn(tuple(shape), generator=self.steps, device=device)
-
-    def keep(self, shape: Sequence[int], p: float, step: int, device: torch.device) -> Tensor:
-        """Everything: these samplers drop nothing."""
-        return torch.ones(tuple(shape), device=device)

@@ -1,9 +1,8 @@
-"""Resizing by ComfyUI's methods, and batches brought to another number: to the same numbers as ComfyUI.
+"""Resizing by ComfyUI's methods, to the same numbers as ComfyUI.
 
 Latents and pictures are (b, c, h, w) here.
 """
 
-import math
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["METHODS", "PICTURE_METHODS", "cycled", "resize", "soft_ends", "spread"]
+__all__ = ["METHODS", "PICTURE_METHODS", "resize", "soft_ends"]
 
 SHARED_METHODS = ["nearest-exact", "bilinear", "area", "bicubic"]
 METHODS = [*SHARED_METHODS, "bislerp"]
@@ -35,21 +34,6 @@ def resize(x: Tensor, width: int, height: int, method: str, crop: str = "disable
     if method == "lanczos":
         return _lanczos(x, width, height)
     return F.interpolate(x, size=(height, width), mode=method)
-
-
-def cycled(x: Tensor, batch: int) -> Tensor:
-    """x (b, ...) as a batch of another number: cut, or begun again from the first."""
-    return x if len(x) == batch else x.repeat(-(-batch // len(x)), *[1] * (x.ndim - 1))[:batch]
-
-
-def spread(x: Tensor, batch: int) -> Tensor:
-    """x (b, ...) as a batch of another number: entries taken evenly, or each several times."""
-    count = len(x)
-    if batch == count or batch <= 1:
-        return x[:batch]
-    if batch < count:
-        return x[[round(i * (count - 1) / (batch - 1)) for i in range(batch)]]
-    return x[[math.floor((i + 0.5) * count / batch) for i in range(batch)]]
 
 
 def soft_ends(length: int, soft: int, start: bool, end: bool) -> Tensor:

@@ -42,6 +42,11 @@ class Levels:
         low, high, share = timesteps.floor().long(), timesteps.ceil().long(), timesteps.frac()
         return ((1 - share) * self.log_sigmas[low] + share * self.log_sigmas[high]).exp()
 
+    def are_topped_by(self, sigmas: Tensor) -> bool:
+        """Whether a run along `sigmas` (n,) begins at the noisiest of them, or beyond."""
+        first, most = float(sigmas[0]), float(self.sigmas[-1])
+        return first > most or math.isclose(first, most, rel_tol=1e-5)
+
     def nearest(self, sigmas: Tensor) -> Tensor:
         """The timesteps (n,) whose levels are nearest to sigmas (n,), measured in log(sigma)."""
         return (sigmas.log() - self.log_sigmas[:, None]).abs().argmin(dim=0)

@@ -3,7 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...hosts.standalone.resize import METHODS, cycled, resize, soft_ends
+from ...hosts.fit import cycled
+from ...hosts.standalone.resize import METHODS, resize, soft_ends
 from ..latents import FACTOR, empty_latent
 from ..sockets import choice, number, socket, toggle, whole
 from .images import CROPS, LARGEST

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from comfyui_ddim.__main__ import main
+from comfyui_ddim.demo import SHIPPED
 from comfyui_ddim.executor.context import Context, using
-from comfyui_ddim.hosts.standalone.host import SHIPPED
 from comfyui_ddim.networks.unet import UNet
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
 from comfyui_ddim.nodes.pictures import EXAMPLES, read_picture

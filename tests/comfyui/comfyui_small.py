@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from comfyui_ddim.hosts.plan import Plan, Table
+from comfyui_ddim.hosts.plan import Plan
+from comfyui_ddim.sampler import PRESETS
 
 SHAPE = (1, 4, 8, 8)
 WIDTH = 32
@@ -114,10 +115,10 @@ def comfyuis(comfy, side, steps=5, denoise=1.0, cfg=4.0, seed=7, **how):
         )
 
 
-def ours(side, steps=5, denoise=1.0, cfg=4.0, seed=7, table="comfyui", **more):
+def ours(side, steps=5, denoise=1.0, cfg=4.0, seed=7, scheme="comfyui", **more):
     """What DDIMSampler makes of it."""
-    table = Table(table) if isinstance(table, str) else table
-    plan = Plan(seed, steps, scale=cfg, denoise=denoise, table=table, **more)
+    scheme = PRESETS[scheme] if isinstance(scheme, str) else scheme
+    plan = Plan(seed, steps, scale=cfg, denoise=denoise, scheme=scheme, **more)
     with torch.inference_mode():
         return side.host.sample(side.model, side.positive, side.negative, side.latent, plan)[0]["samples"]
 

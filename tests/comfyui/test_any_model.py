@@ -8,7 +8,9 @@ import os
 
 import pytest
 import torch
-from comfyui_ddim.hosts.plan import Options, Plan, Table
+from comfyui_ddim.hosts.plan import Options, Plan
+from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
+from comfyui_ddim.sampler import PRESETS, Scheme
 from comfyui_small import (
     LEFT,
     PICTURE,
@@ -240,7 +242,7 @@ def test_models_of_every_kind(comfy, side, how):
     more = changed(side, model=node("nodes_model_advanced", how[0], side.model, *how[1:]))
     limit = 3e-5 if "x0" in how else 1e-5  # of ComfyUI's own result, when its input changes in the last bit
     assert_same(ours(more, cfg=2.0), comfyuis(comfy, more, cfg=2.0), limit)
-    made = ours(more, cfg=2.0, table="exact", denoise=0.5)
+    made = ours(more, cfg=2.0, scheme="exact", denoise=0.5)
     assert_same(made, custom(comfy, more, euler(comfy), tail(more, "exact", 0.5), cfg=2.0), limit)
 
 
@@ -250,17 +252,17 @@ def test_zero_terminal_snr_starts_from_noise_alone(comfy, side):
         side, model=node("nodes_model_advanced", *KINDS["v, zero SNR"][:1], side.model, "v_prediction", True)
     )
     more = changed(more, latent={"samples": torch.zeros(SHAPE)})
-    made = ours(more, table=Table(spacing="trailing"))
-    assert_same(made, custom(comfy, more, euler(comfy), tail(more, Table(spacing="trailing"))), 3e-4)
+    made = ours(more, scheme=Scheme(spacing="trailing"))
+    assert_same(made, custom(comfy, more, euler(comfy), tail(more, Scheme(spacing="trailing"))), 3e-4)
 
 
 def euler(comfy):
     return comfy.samplers.sampler_object("euler")
 
 
-def tail(side, table, denoise=1.0, steps=5):
-    """Sigmas of a table."""
-    return side.host.sigmas(side.model, Table(table) if isinstance(table, str) else table, steps, denoise)
+def tail(side, scheme, denoise=1.0, steps=5):
+    """Sigmas of a scheme."""
+    return side.host.sigmas(side.model, PRESETS[scheme] if isinstance(scheme, str) else scheme, steps, denoise)
 
 
 FLOWS = {
@@ -282,13 +284,25 @@ def test_flow_models(comfy, side, how):
     more = changed(side, model=model)
     times = model.get_model_object("model_sampling")
     even = torch.tensor([times.percent_to_sigma(i / 5) for i in range(6)])
-    assert_same(ours(more, table="exact"), custom(comfy, more, euler(comfy), even))
+    assert_same(ours(more, scheme="exact"), custom(comfy, more, euler(comfy), even))
     assert_same(ours(more), comfyuis(comfy, more))
     masked = with_noise_mask(comfy, more)
     assert_same(ours(masked, denoise=0.6), comfyuis(comfy, masked, denoise=0.6))
-    for table in (Table(spacing="trailing"), Table(spacing="quad"), Table(spacing="karras"), Table("published")):
-        sigmas = tail(more, table)
+    for scheme in (Scheme(spacing="trailing"), Scheme(spacing="quad"), Scheme(spacing="karras"), PRESETS["published"]):
+        sigmas = tail(more, scheme)
         assert torch.isfinite(sigmas).all() and (sigmas.diff() < 0).all()
+
+
+@pytest.mark.parametrize("denoise", [1.0, 0.6])
+def test_what_a_preset_chooses_may_be_chosen_by_hand(comfy, side, denoise):
+    """The node's own spacing and landing in place of "as preset": the same levels, on a flow model too."""
+    flow = changed(side, model=node("nodes_model_advanced", "ModelSamplingSD3", side.model, 3.0))
+    by_hand = NODE_CLASS_MAPPINGS["DDIMSchedule"]().make("exact", "uniform", "clean", "")[0]
+    first = NODE_CLASS_MAPPINGS["DDIMSchedule"]().make("exact", "uniform", "first", "")[0]
+    for more in (side, flow):
+        assert torch.equal(tail(more, by_hand, denoise), tail(more, "exact", denoise))
+        assert torch.equal(tail(more, first, denoise)[:-1], tail(more, "exact", denoise)[:-1])
+        assert tail(more, first, denoise)[-1] == more.model.get_model_object("model_sampling").sigmas[0]
 
 
 def test_eta_on_a_flow_model_keeps_the_marginals(comfy, side):

@@ -8,9 +8,9 @@ import os
 
 import pytest
 import torch
-from comfyui_ddim.hosts.plan import Options, Plan, Table
-from comfyui_ddim.hosts.standalone.host import LightHost
-from comfyui_ddim.sampler import Guidance, Threshold
+from comfyui_ddim.hosts.plan import Options, Plan
+from comfyui_ddim.hosts.standalone.host import StandaloneHost
+from comfyui_ddim.sampler import PRESETS, Guidance, Scheme, Threshold
 from comfyui_small import (
     LEFT,
     PICTURE,
@@ -51,8 +51,8 @@ def guided(side, scale=3.0, rescale=0.0, plus_plus=False):
     return side.host.guider(side.model, side.positive, side.negative, Guidance(scale, rescale, plus_plus))
 
 
-def sampler(side, eta=0.0, table=None, options=None, start="auto", x0=None):
-    return side.host.sampler(eta, table or Table(), options or Options(), start, x0)
+def sampler(side, eta=0.0, scheme=None, options=None, start="auto", x0=None):
+    return side.host.sampler(eta, scheme or Scheme(), options or Options(), start, x0)
 
 
 def whole(side, plan):
@@ -60,32 +60,32 @@ def whole(side, plan):
         return side.host.sample(side.model, side.positive, side.negative, side.latent, plan)[0]["samples"]
 
 
-TABLES = {
-    "exact": Table(),
-    "published": Table("published"),
-    "diffusers": Table("diffusers"),
-    "comfyui": Table("comfyui"),
-    "quad": Table(spacing="quad"),
-    "trailing": Table(spacing="trailing"),
-    "karras": Table(spacing="karras"),
-    "timesteps": Table(timesteps=(900, 500, 100)),
+SCHEMES = {
+    "exact": Scheme(),
+    "published": PRESETS["published"],
+    "diffusers": PRESETS["diffusers"],
+    "comfyui": PRESETS["comfyui"],
+    "quad": Scheme(spacing="quad"),
+    "trailing": Scheme(spacing="trailing"),
+    "karras": Scheme(spacing="karras"),
+    "timesteps": Scheme(timesteps=(900, 500, 100)),
 }
 
 
-@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
-def test_parts_are_the_whole(side, own, table):
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+def test_parts_are_the_whole(side, own, scheme):
     """At eta 0.6 and with a schedule of guidance: of an empty latent, of a picture, and with a mask."""
-    steps = len(table.timesteps) or 5
+    steps = len(scheme.timesteps) or 5
     scale = [0, 1, 3, 5, 4][:steps]
-    parts = sampler(side, 0.6, table), guided(side, scale)
-    plan = Plan(7, steps, scale=scale, eta=0.6, table=table)
-    made = advanced(own, EMPTY, parts[0], side.host.sigmas(side.model, table, steps, 1.0), parts[1])
+    parts = sampler(side, 0.6, scheme), guided(side, scale)
+    plan = Plan(7, steps, scale=scale, eta=0.6, scheme=scheme)
+    made = advanced(own, EMPTY, parts[0], side.host.sigmas(side.model, scheme, steps, 1.0), parts[1])
     assert_same(made, whole(changed(side, latent=EMPTY), plan), 1e-6)
-    if table.timesteps:
+    if scheme.timesteps:
         return
     masked = changed(side, latent={**PICTURE, "noise_mask": LEFT[None]})
-    sigmas = side.host.sigmas(side.model, table, steps, 0.5)
-    plan = Plan(7, steps, scale=scale, eta=0.6, denoise=0.5, table=table)
+    sigmas = side.host.sigmas(side.model, scheme, steps, 0.5)
+    plan = Plan(7, steps, scale=scale, eta=0.6, denoise=0.5, scheme=scheme)
     assert_same(advanced(own, masked.latent, parts[0], sigmas, parts[1]), whole(masked, plan), 1e-6)
 
 
@@ -94,7 +94,7 @@ def test_every_option_is_the_whole_s(side, own):
     kept = drawn(8, *SHAPE)
     masked = changed(side, latent={**PICTURE, "noise_mask": LEFT[None]})
     parts = sampler(side, [1, 0, 0.5, 1], None, options, "pure noise", kept)
-    made = advanced(own, masked.latent, parts, side.host.sigmas(side.model, Table(), 4, 1.0), guided(side))
+    made = advanced(own, masked.latent, parts, side.host.sigmas(side.model, Scheme(), 4, 1.0), guided(side))
     plan = Plan(7, 4, scale=3.0, eta=[1, 0, 0.5, 1], x0=kept, mask=LEFT[None], options=options)
     assert_same(made, whole(masked, plan), 1e-6)
 
@@ -102,7 +102,7 @@ def test_every_option_is_the_whole_s(side, own):
 @pytest.mark.parametrize("how", [{"rescale": 0.7}, {"plus_plus": True}], ids=["rescale", "CFG++"])
 def test_guidance_s_variants_come_from_the_guider_or_the_options(side, own, how):
     scale = [0.0, 0.4, 0.8, 1.0]
-    sigmas = side.host.sigmas(side.model, Table(), 4, 1.0)
+    sigmas = side.host.sigmas(side.model, Scheme(), 4, 1.0)
     wanted = whole(changed(side, latent=EMPTY), Plan(7, 4, scale=scale, options=Options(**how)))
     by_guider = advanced(own, EMPTY, sampler(side), sigmas, guided(side, scale, **how))
     by_options = advanced(own, EMPTY, sampler(side, options=Options(**how)), sigmas, guided(side, scale))
@@ -116,11 +116,11 @@ def test_published_noise_is_the_whole_s(side, own):
     made = advanced(
         own,
         EMPTY,
-        sampler(side, 1.0, Table("published"), options),
-        side.host.sigmas(side.model, Table("published"), 5, 1.0),
+        sampler(side, 1.0, PRESETS["published"], options),
+        side.host.sigmas(side.model, PRESETS["published"], 5, 1.0),
         guided(side),
     )
-    plan = Plan(7, 5, scale=3.0, eta=1.0, table=Table("published"), options=options)
+    plan = Plan(7, 5, scale=3.0, eta=1.0, scheme=PRESETS["published"], options=options)
     assert_same(made, whole(changed(side, latent=EMPTY), plan), 1e-6)
 
 
@@ -136,7 +136,7 @@ def test_any_sigmas_will_do(comfy, side, own, scheduler):
 
 
 def test_split_sigmas_go_on_where_they_stopped(comfy, side, own):
-    sigmas = side.host.sigmas(side.model, Table(), 6, 1.0)
+    sigmas = side.host.sigmas(side.model, Scheme(), 6, 1.0)
     guider = guided(side)
     between = advanced(own, EMPTY, sampler(side), sigmas[:4], guider)
     made = advanced(own, {"samples": between}, sampler(side), sigmas[3:], guider, one(own.DisableNoise))
@@ -148,7 +148,7 @@ def test_split_sigmas_go_on_where_they_stopped(comfy, side, own):
 
 def test_sigmas_that_rise_take_a_picture_back(comfy, side, own):
     """From near the picture, where float32 is good to 1e-4, up to noise."""
-    sigmas = side.host.sigmas(side.model, Table(), 6, 1.0)[:-1].flip(0)
+    sigmas = side.host.sigmas(side.model, Scheme(), 6, 1.0)[:-1].flip(0)
     guider = guided(side, 1.0)
     made = advanced(own, PICTURE, sampler(side), sigmas, guider, one(own.DisableNoise))
     euler = comfy.samplers.sampler_object("euler")
@@ -156,7 +156,7 @@ def test_sigmas_that_rise_take_a_picture_back(comfy, side, own):
 
 
 def test_no_steps_change_nothing(side, own):
-    sigmas = side.host.sigmas(side.model, Table(), 6, 1.0)
+    sigmas = side.host.sigmas(side.model, Scheme(), 6, 1.0)
     for few in (sigmas[:0], sigmas[-1:]):
         made = advanced(own, PICTURE, sampler(side), few, guided(side), one(own.DisableNoise))
         assert_same(made, PICTURE["samples"])
@@ -184,7 +184,7 @@ def test_comfyuis_samplers_take_the_schedule_too(comfy, side, own):
     """Euler has one call a step, Heun two but for the last: the second belongs to the step that it leads to."""
     counted, seen = passes(side)
     scale = [0, 1, 3, 1]
-    sigmas = side.host.sigmas(side.model, Table(), 4, 1.0)
+    sigmas = side.host.sigmas(side.model, Scheme(), 4, 1.0)
     euler = advanced(own, EMPTY, comfy.samplers.sampler_object("euler"), sigmas, guided(counted, scale))
     assert seen == [[1], [0], [0, 1], [0]]
     assert_same(euler, advanced(own, EMPTY, sampler(side, start="latent and noise"), sigmas, guided(side, scale)))
@@ -196,7 +196,7 @@ def test_comfyuis_samplers_take_the_schedule_too(comfy, side, own):
 def test_a_schedule_of_another_length_is_named_before_anything_runs(side, own):
     counted, seen = passes(side)
     with pytest.raises(ValueError, match="guidance scale has 3 values, expected one for each of the 5 steps"):
-        advanced(own, EMPTY, sampler(side), side.host.sigmas(side.model, Table(), 5, 1.0), guided(counted, [1, 2, 3]))
+        advanced(own, EMPTY, sampler(side), side.host.sigmas(side.model, Scheme(), 5, 1.0), guided(counted, [1, 2, 3]))
     assert not seen
 
 
@@ -205,13 +205,13 @@ def test_guidance_1_halves_the_work(side, own, scale):
     """In the whole and in parts; what is counted are pictures through the model."""
     counted, seen = passes(side)
     whole(changed(counted, latent=EMPTY), Plan(7, 5, scale=scale))
-    advanced(own, EMPTY, sampler(side), side.host.sigmas(side.model, Table(), 5, 1.0), guided(counted, scale))
+    advanced(own, EMPTY, sampler(side), side.host.sigmas(side.model, Scheme(), 5, 1.0), guided(counted, scale))
     assert sum(map(len, seen)) == 2 * (5 if scale == 1 else 10)
 
 
 def test_fixed_noise_is_x_T(side, own):
     x_T = drawn(3, *SHAPE)
-    sigmas = side.host.sigmas(side.model, Table(), 5, 1.0)
+    sigmas = side.host.sigmas(side.model, Scheme(), 5, 1.0)
     noise = side.host.fixed_noise(x_T, 7)
     made = advanced(own, EMPTY, sampler(side, 0.5), sigmas, guided(side), noise)
     assert_same(made, whole(changed(side, latent=EMPTY), Plan(7, 5, scale=3.0, eta=0.5, x_T=x_T)), 1e-6)
@@ -221,18 +221,18 @@ def test_fixed_noise_is_x_T(side, own):
 
 def test_other_guiders_serve(side, own):
     """One prompt alone, and two prompts with a scale each."""
-    sigmas = side.host.sigmas(side.model, Table("comfyui"), 5, 1.0)
+    sigmas = side.host.sigmas(side.model, PRESETS["comfyui"], 5, 1.0)
     euler = own.comfy.samplers.sampler_object("euler")
     basic = one(own.BasicGuider, side.model, side.positive)
     dual = one(own.DualCFGGuider, side.model, side.positive, prompt(3), side.negative, 2.0, 3.0, "regular")
     for guider in (basic, dual):
-        made = advanced(own, EMPTY, sampler(side, table=Table("comfyui")), sigmas, guider)
+        made = advanced(own, EMPTY, sampler(side, scheme=PRESETS["comfyui"]), sigmas, guider)
         assert_same(made, advanced(own, EMPTY, euler, sigmas, guider))
 
 
 def test_without_comfyui_a_part_says_what_it_needs(monkeypatch):
     from comfyui_ddim.nodes import custom_sampling
 
-    monkeypatch.setattr(custom_sampling, "host", LightHost())
+    monkeypatch.setattr(custom_sampling, "host", StandaloneHost())
     with pytest.raises(ValueError, match="here GUIDER, need ComfyUI: run with --comfyui DIR"):
         custom_sampling.DDIMGuider().make(None, [], [], 1.0)

@@ -12,14 +12,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from comfyui_ddim.demo import SHIPPED
 from comfyui_ddim.executor.context import Context, using
 from comfyui_ddim.executor.reading import read_workflow
-from comfyui_ddim.hosts.plan import Options, Plan, Table
-from comfyui_ddim.hosts.standalone.host import SHIPPED, LightHost
+from comfyui_ddim.hosts.plan import Options, Plan
+from comfyui_ddim.hosts.standalone.host import StandaloneHost
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
 from comfyui_ddim.nodes.conditioning import encode
 from comfyui_ddim.nodes.latents import empty_latent
-from comfyui_ddim.sampler import FixedPoint
+from comfyui_ddim.sampler import PRESETS, FixedPoint, Scheme
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -44,7 +45,7 @@ def both(comfy):
         )
 
     with torch.inference_mode():
-        return load(LightHost()), load(ComfyHost())
+        return load(StandaloneHost()), load(ComfyHost())
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +139,9 @@ PLANS = {
     "rescale": Plan(3, 5, scale=[0, 1, 7, 7, 7], options=Options(rescale=0.7)),
     "CFG++": Plan(3, 5, scale=[0, 0.3, 0.6, 0.9, 1], options=Options(plus_plus=True)),
     "RePaint": Plan(3, 4, scale=3.0, mask=TOP, options=Options(jump_length=2, repeats=2)),
-    "published": Plan(3, 6, scale=4.0, eta=0.5, table=Table("published"), options=Options(published_noise=True)),
-    "as diffusers, masked": Plan(3, 6, scale=4.0, mask=TOP, table=Table("diffusers")),
-    "timesteps": Plan(3, 3, scale=4.0, table=Table(timesteps=(900, 500, 100))),
+    "published": Plan(3, 6, scale=4.0, eta=0.5, scheme=PRESETS["published"], options=Options(published_noise=True)),
+    "as diffusers, masked": Plan(3, 6, scale=4.0, mask=TOP, scheme=PRESETS["diffusers"]),
+    "timesteps": Plan(3, 3, scale=4.0, scheme=Scheme(timesteps=(900, 500, 100))),
     "seeds": Plan(3, 4, scale=4.0, eta=0.8, options=Options(seeds=(9, 4))),
 }
 
@@ -284,7 +285,7 @@ def with_a_weight_patch(side):
 def test_preset_comfyui_is_comfyuis_ddim(both, comfy, picture, attach, denoise):
     side = attach(both[1])
     latent = picture if denoise < 1 else torch.zeros_like(picture)
-    plan = Plan(7, 8, scale=4.0, denoise=denoise, table=Table("comfyui"))
+    plan = Plan(7, 8, scale=4.0, denoise=denoise, scheme=PRESETS["comfyui"])
     assert_close(
         sampled(side, {"samples": latent}, plan)[0]["samples"], comfyuis_own(comfy, side, latent, 8, denoise), 1e-5
     )
@@ -295,7 +296,7 @@ def test_preset_comfyui_is_comfyuis_ddim(both, comfy, picture, attach, denoise):
 
 def test_eta_is_ancestral_euler(both, comfy):
     """On the same levels, with the noise that newer versions draw from the same seed (0.3.64 forgets the 1)."""
-    side, plan = both[1], Plan(7, 8, scale=4.0, eta=0.7, table=Table("comfyui"))
+    side, plan = both[1], Plan(7, 8, scale=4.0, eta=0.7, scheme=PRESETS["comfyui"])
     latent = torch.zeros(1, 4, 16, 16)
     ours = sampled(side, {"samples": latent}, plan)[0]["samples"]
     generator = torch.Generator().manual_seed(7 + 1)
@@ -358,7 +359,7 @@ def test_flow_models_run_along_their_own_time(both, comfy, picture):
     assert_close(ours[0]["samples"], euler(comfy, side, levels, torch.zeros_like(picture)), 1e-5)
     part = sampled(side, {"samples": picture}, Plan(7, 3, scale=4.0, denoise=0.6))
     assert_close(part[0]["samples"], euler(comfy, side, levels[2:], picture), 1e-5)
-    trailing = sampled(side, {"samples": picture}, Plan(7, 5, scale=4.0, table=Table(spacing="trailing")))
+    trailing = sampled(side, {"samples": picture}, Plan(7, 5, scale=4.0, scheme=Scheme(spacing="trailing")))
     assert_close(trailing[0]["samples"], ours[0]["samples"], 1e-5)
 
 
@@ -366,7 +367,7 @@ def test_v_prediction_with_zero_terminal_snr(both, comfy, picture):
     """From the last timestep, at sigma 4518, in whose units the float32 of ComfyUI's Euler is good to 1e-4."""
     side, kind = as_another_kind(comfy, both[1], "ModelSamplingDiscrete", "V_PREDICTION", zsnr=True)
     table = (999, 700, 400, 100)
-    ours = sampled(side, {"samples": torch.zeros_like(picture)}, Plan(7, 4, scale=4.0, table=Table(timesteps=table)))
+    ours = sampled(side, {"samples": torch.zeros_like(picture)}, Plan(7, 4, scale=4.0, scheme=Scheme(timesteps=table)))
     levels = [*kind.sigmas[list(table)].tolist(), 0.0]
     assert_close(ours[0]["samples"], euler(comfy, side, levels, torch.zeros_like(picture)), 3e-4)
 
@@ -433,3 +434,13 @@ def test_an_error_says_what_is_wrong(server):
     (message,) = (data for kind, data in history["status"]["messages"] if kind == "execution_error")
     assert message["node_type"] == "DDIMSampler"
     assert "need a table of 2000, expected at most 1000" in message["exception_message"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_masks_of_another_number_than_the_latents(both, count):
+    """One rule in the runner and in the editor: cut, or begun again from the first."""
+    latent = {"samples": torch.randn(3, 4, 16, 16, generator=torch.manual_seed(1)) * 5}
+    mask = (torch.rand(count, 128, 128, generator=torch.manual_seed(2)) > 0.5).float()
+    plan = Plan(3, 2, scale=4.0, mask=mask)
+    ours, theirs = (sampled(side, latent, plan)[0]["samples"] for side in both)
+    assert_close(ours, theirs)

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from comfyui_ddim.hosts.plan import Options, Plan, Table
-from comfyui_ddim.hosts.standalone.host import SHIPPED
+from comfyui_ddim.demo import SHIPPED
+from comfyui_ddim.hosts.plan import Options, Plan
 from comfyui_ddim.networks import CheckpointError, load_checkpoint
-from comfyui_ddim.sampler import DDIMSampler
+from comfyui_ddim.sampler import PRESETS, DDIMSampler
 from comfyui_small import (
     assert_same,
     changed,
@@ -124,7 +124,7 @@ def test_a_lora_reaches_the_model_and_the_text_encoder(comfy, shipped):
 def test_preset_published_is_the_published_sampler(shipped, eta):
     """The drop-in on the bare network, drawing from one generator."""
     diffusion = load_checkpoint(SHIPPED, "cpu")
-    plan = Plan(7, 6, scale=4.0, eta=eta, table=Table("published"), options=Options(published_noise=True))
+    plan = Plan(7, 6, scale=4.0, eta=eta, scheme=PRESETS["published"], options=Options(published_noise=True))
     torch.manual_seed(7)
     with torch.inference_mode():
         cond, uncond = (diffusion.encode_text([words]) for words in (PROMPT, ""))

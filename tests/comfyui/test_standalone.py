@@ -5,15 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from comfyui_ddim.demo import SHIPPED
 from comfyui_ddim.executor.context import Context, using
 from comfyui_ddim.hosts import host
-from comfyui_ddim.hosts.plan import Plan, Table
-from comfyui_ddim.hosts.standalone.host import SHIPPED, LightHost, Sampling
+from comfyui_ddim.hosts.plan import Plan
+from comfyui_ddim.hosts.standalone.host import Sampling, StandaloneHost
 from comfyui_ddim.hosts.standalone.ksampler import KSampling
 from comfyui_ddim.hosts.standalone.schedulers import SCHEDULERS, Levels
 from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS
 from comfyui_ddim.nodes.conditioning import encode
-from comfyui_ddim.sampler import Predictor
+from comfyui_ddim.sampler import Predictor, Scheme
 
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
 
@@ -26,7 +27,7 @@ def both(comfy):
     """The shipped model: ours, ComfyUI's, and prompts that both take as they are."""
     from comfyui_ddim.hosts.comfyui.host import ComfyHost
 
-    assert isinstance(host, LightHost)
+    assert isinstance(host, StandaloneHost)
     with torch.inference_mode(), using(Context(device="cpu")):
         ours, clip, _ = host.load_checkpoint(SHIPPED.name)
         theirs, _, _ = ComfyHost().load_checkpoint(SHIPPED.name)
@@ -93,9 +94,9 @@ def test_entries_are_combined_as_in_comfyui(both, comfy, prompts, scale):
     """x0 at several steps, for a batch of two states that have nothing to do with each other."""
     positive, negative = prompts(both)
     x = torch.randn(len(TIMESTEPS), 2, 4, 16, 16, generator=torch.Generator().manual_seed(8))
-    plan = Plan(0, len(TIMESTEPS), scale=scale, table=Table(timesteps=TIMESTEPS))
+    plan = Plan(0, len(TIMESTEPS), scale=scale, scheme=Scheme(timesteps=TIMESTEPS))
     own = Sampling(both.ours.diffusion, positive, negative, {"samples": torch.zeros(2, 4, 16, 16)}, plan)
-    schedule = plan.table.schedule(both.ours.diffusion.alphas_cumprod, plan.steps, 0.0, 1.0)
+    schedule = plan.scheme.schedule(both.ours.diffusion.alphas_cumprod, plan.steps, 0.0, 1.0)
     predict = Predictor(own.guide(schedule), schedule, both.ours.diffusion.parameterization)
     with torch.inference_mode():
         ours = torch.stack([predict(state, i)[0] for i, state in enumerate(x)])

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from comfyui_ddim.demo import SHIPPED
 from comfyui_ddim.demo.evaluate import prompt_grid
 from comfyui_ddim.demo.loop import Budget, train
 from comfyui_ddim.demo.scenes import PAINTS, SHAPES, caption, random_scene, render
 from comfyui_ddim.demo.train_autoencoder import psnr, to_tensor
 from comfyui_ddim.demo.train_diffusion import standardise
 from comfyui_ddim.demo.words import VOCABULARY
-from comfyui_ddim.hosts.standalone.host import SHIPPED
 from comfyui_ddim.networks import Autoencoder, AutoencoderConfig, load_checkpoint
 from torch import nn
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from comfyui_ddim.demo import SHIPPED
 from comfyui_ddim.executor.context import Context, using
 from comfyui_ddim.hosts import host
-from comfyui_ddim.hosts.standalone.host import SHIPPED
 from comfyui_ddim.hosts.standalone.model_folders import EXTRA, ModelFolders
 from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS
 

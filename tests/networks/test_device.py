@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from comfyui_ddim.demo import SHIPPED
 from comfyui_ddim.executor import Context
 from comfyui_ddim.executor.context import using
-from comfyui_ddim.hosts.standalone.host import SHIPPED, LightHost
+from comfyui_ddim.hosts.standalone.host import StandaloneHost
 from comfyui_ddim.networks import NotEnoughMemory, best_dtype, cpu_has_bfloat16, load_autoencoder, load_checkpoint
 from comfyui_ddim.networks import autoencoder as autoencoder_module
 from comfyui_ddim.networks import device as device_module
@@ -109,7 +110,7 @@ def test_number_types_that_are_chosen():
 @pytest.mark.parametrize(("asked", "expected"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
 def test_the_run_says_what_models_are_computed_in(asked, expected):
     with using(Context(device="cpu", dtype=asked)):
-        model, _, vae = LightHost().load_checkpoint(SHIPPED.name)
+        model, _, vae = StandaloneHost().load_checkpoint(SHIPPED.name)
     assert model.diffusion.dtype == expected
     assert vae.autoencoder.quant_conv.weight.dtype == expected
 

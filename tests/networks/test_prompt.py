@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from comfyui_ddim.demo import SHIPPED
 from comfyui_ddim.executor.context import Context, using
 from comfyui_ddim.hosts.standalone.clip import Clip
-from comfyui_ddim.hosts.standalone.host import SHIPPED, LightHost
+from comfyui_ddim.hosts.standalone.host import StandaloneHost
 from comfyui_ddim.networks import (
     AutoencoderConfig,
     LatentDiffusion,
@@ -172,7 +173,7 @@ def test_the_shipped_model_reads_a_prompt_alike_in_both_hosts(comfy):
 
     prompts = ["a (red:1.3) sphere", "((large) cube:0.7) under a \\(blue\\) sky", "red " * 100 + "(cube:1.5)"]
     with using(Context(device="cpu")), torch.inference_mode():
-        clips = [host.load_checkpoint(SHIPPED.name)[1] for host in (LightHost(), ComfyHost())]
+        clips = [host.load_checkpoint(SHIPPED.name)[1] for host in (StandaloneHost(), ComfyHost())]
         for prompt in prompts:
             for layer in (None, -1, -2, -24):
                 ours, other = (encoded(clip, prompt, layer) for clip in clips)

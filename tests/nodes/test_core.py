@@ -14,7 +14,7 @@ from comfyui_ddim.executor.context import Context, using
 from comfyui_ddim.hosts import host
 from comfyui_ddim.hosts.standalone.host import Model
 from comfyui_ddim.hosts.standalone.ksampler import KSampling
-from comfyui_ddim.hosts.standalone.resize import cycled, resize, soft_ends, spread
+from comfyui_ddim.hosts.standalone.resize import resize, soft_ends
 from comfyui_ddim.hosts.standalone.schedulers import SCHEDULERS, Levels, beta_quantile
 from comfyui_ddim.networks import UNetConfig
 from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS
@@ -220,11 +220,7 @@ def test_bislerp_goes_along_the_arc():
     assert torch.allclose(lengths, torch.tensor([1, 1.5, 2.5, 3]), atol=1e-6)
 
 
-def test_batches_are_cycled_or_spread():
-    x = torch.arange(3)[:, None]
-    assert cycled(x, 5).flatten().tolist() == [0, 1, 2, 0, 1] and cycled(x, 2).flatten().tolist() == [0, 1]
-    assert spread(x, 6).flatten().tolist() == [0, 0, 1, 1, 2, 2] and spread(x, 2).flatten().tolist() == [0, 2]
-    assert spread(x, 1).flatten().tolist() == [0]
+def test_ends_are_soft():
     assert soft_ends(6, 3, True, False).tolist() == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1])
     assert soft_ends(4, 0, True, True).tolist() == [1, 1, 1, 1]
 

@@ -5,14 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from comfyui_ddim.demo import SHIPPED
 from comfyui_ddim.executor.context import Context, using
-from comfyui_ddim.hosts.plan import Table
-from comfyui_ddim.hosts.standalone.host import SHIPPED
 from comfyui_ddim.networks import DiffusionRun
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
 from comfyui_ddim.nodes.chart import Line, Panel, areas, draw_panels, spread, ticks
 from comfyui_ddim.nodes.plot import headline, panels, series
-from comfyui_ddim.sampler import Curve, Guidance, make_schedule
+from comfyui_ddim.sampler import PRESETS, Curve, Guidance, Scheme, make_schedule
 
 # Stable Diffusion's: even steps in sqrt(beta).
 ALPHA_BAR = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
@@ -43,7 +42,7 @@ def test_the_sampler_runs_what_is_drawn(monkeypatch):
     seen = []
     monkeypatch.setattr("comfyui_ddim.nodes.plot.panels", lambda drawn, x: (seen.append(drawn), panels(drawn, x))[1])
     (guidance,) = node("DDIMGuidanceSchedule").make("interval", 4.0, 1.0, 0.0, 0.5)
-    table = Table(spacing="trailing")
+    table = Scheme(spacing="trailing")
     with using(Context(device="cpu")):
         model, clip, _ = node("DDIMLoadModel").load(SHIPPED.name)
         positive, negative = node("DDIMConditioning").encode(clip, "a small red cube", "")
@@ -151,8 +150,8 @@ def model():
         (1, 1.0, None, "1 step, timestep 999, ends clean"),
         (1000, 1.0, None, "1000 steps, timesteps 999 to 0, ends clean"),
         (20, 0.5, None, "20 steps, timesteps 476 to 1, ends clean"),
-        (30, 1.0, Table("published"), "31 steps, timesteps 991 to 1, ends at alpha-bar 0.9991"),
-        (7, 1.0, Table(timesteps=(951, 401, 101)), "3 steps, timesteps 951 to 101, ends clean"),
+        (30, 1.0, PRESETS["published"], "31 steps, timesteps 991 to 1, ends at alpha-bar 0.9991"),
+        (7, 1.0, Scheme(timesteps=(951, 401, 101)), "3 steps, timesteps 951 to 101, ends clean"),
     ],
 )
 def test_every_run_has_its_picture(model, steps, denoise, table, said, over, monkeypatch):

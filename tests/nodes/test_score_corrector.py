@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from comfyui_ddim.hosts.plan import Options, Plan, Table
-from comfyui_ddim.hosts.sampling import run
+from comfyui_ddim.hosts.plan import Options, Plan
+from comfyui_ddim.hosts.sampling import make_guided_predictor, run_sampler
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
-from comfyui_ddim.sampler import Curve, DDIMSampler, ModelGuide, alphas_cumprod, make_betas
+from comfyui_ddim.sampler import PRESETS, Curve, DDIMSampler, ModelGuide, alphas_cumprod, make_betas
 
 SHAPE = (2, 4, 6, 5)
 STEPS = 10
@@ -33,14 +33,13 @@ class Corrector:
 
 
 def run_plan(options: Options, eta: float = 0.0) -> torch.Tensor:
-    plan = Plan(seed=3, steps=STEPS, eta=eta, table=Table("published"), options=options)
-    x = torch.zeros(SHAPE)
     model = Model()
-
-    def guide(schedule):
-        return ModelGuide(model, COND, None, (1.0,) * len(schedule))
-
-    return run(plan, x, model.alphas_cumprod, "eps", guide, None, None, lambda *_: None, scored=(model, COND)).x
+    plan = Plan(seed=3, steps=STEPS, eta=eta, scheme=PRESETS["published"], options=options)
+    schedule = plan.scheme.schedule(model.alphas_cumprod, STEPS, eta)
+    guide = ModelGuide(model, COND, None, (1.0,) * len(schedule))
+    predict = make_guided_predictor(options, guide, schedule, "eps", plus_plus=False, scored=(model, COND))
+    noise, x_T = plan.noise(torch.Size(SHAPE))
+    return run_sampler(options, predict, plan.scheme.start(schedule, x_T), schedule, noise, None, lambda *_: None).x
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
