@@ -13,6 +13,7 @@ def encode(clip, prompt: str) -> list:
 class DDIMConditioning:
     """What the picture should show, and what it should not."""
 
+    DISPLAY_NAME = "Conditioning (DDIM)"
     CATEGORY = "DDIM"
     DESCRIPTION = (
         "Encodes a prompt and a negative prompt. Guidance leads away from the negative one, which may stay empty."

@@ -15,6 +15,7 @@ CATEGORY = "DDIM/parts"
 class DDIMSamplerSelect:
     """DDIM as a SAMPLER."""
 
+    DISPLAY_NAME = "Sampler Select (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "DDIM as a sampler for SamplerCustomAdvanced and everything else that takes one. It follows whatever sigmas "
@@ -65,6 +66,7 @@ class DDIMSamplerSelect:
 class DDIMSigmas:
     """A table of timesteps as SIGMAS."""
 
+    DISPLAY_NAME = "Sigmas (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "The noise levels of a run as ComfyUI's sigmas, for SamplerCustomAdvanced with any sampler. Without a schedule "
@@ -98,6 +100,7 @@ class DDIMSigmas:
 class DDIMGuider:
     """Guidance along a schedule as a GUIDER."""
 
+    DISPLAY_NAME = "Guider (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Guidance with a scale for every step, for SamplerCustomAdvanced with any sampler. Steps at scale 1 or 0 take "
@@ -148,6 +151,7 @@ class DDIMGuider:
 class DDIMFixedNoise:
     """x_T as NOISE."""
 
+    DISPLAY_NAME = "Fixed Noise (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Noise from a latent, such as that of Noise (DDIM) or Invert (DDIM), for SamplerCustomAdvanced with any "

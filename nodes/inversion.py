@@ -15,6 +15,7 @@ __all__ = ["DDIMInvert"]
 class DDIMInvert:
     """DDIM inversion: the sampler run backwards."""
 
+    DISPLAY_NAME = "Invert (DDIM)"
     CATEGORY = "DDIM"
     DESCRIPTION = (
         "Finds the noise that DDIM would turn into a given picture: sample from it again with another prompt to edit "

@@ -17,6 +17,7 @@ def empty_latent(width: int, height: int, batch_size: int) -> dict:
 class DDIMEmptyLatent:
     """Where text to image begins: no picture, only its size."""
 
+    DISPLAY_NAME = "Empty Latent (DDIM)"
     CATEGORY = "DDIM/latents"
     DESCRIPTION = (
         "An empty latent of the size that the picture shall have. The model that ships draws 128 x 128, Stable "
@@ -46,6 +47,7 @@ class DDIMEmptyLatent:
 class DDIMEncode:
     """A picture to its latent."""
 
+    DISPLAY_NAME = "Encode (DDIM)"
     CATEGORY = "DDIM/latents"
     DESCRIPTION = "Encodes a picture into a latent, to start from it or to keep parts of it."
     FUNCTION = "encode"
@@ -71,6 +73,7 @@ class DDIMEncode:
 class DDIMDecode:
     """A latent to its picture."""
 
+    DISPLAY_NAME = "Decode (DDIM)"
     CATEGORY = "DDIM/latents"
     DESCRIPTION = "Decodes latents into pictures."
     FUNCTION = "decode"

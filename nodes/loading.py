@@ -9,6 +9,7 @@ __all__ = ["DDIMLoadControlNet", "DDIMLoadModel"]
 class DDIMLoadModel:
     """A checkpoint's three parts: the diffusion model, the text encoder, the autoencoder."""
 
+    DISPLAY_NAME = "Load Model (DDIM)"
     CATEGORY = "DDIM"
     DESCRIPTION = (
         "Loads a checkpoint. The first in the list is the small model that ships with this pack: try everything on it."
@@ -41,6 +42,7 @@ class DDIMLoadModel:
 class DDIMLoadControlNet:
     """A ControlNet: a network that makes the model follow a picture's shapes."""
 
+    DISPLAY_NAME = "Load ControlNet (DDIM)"
     CATEGORY = "DDIM"
     DESCRIPTION = (
         "Loads a ControlNet, for the node Apply ControlNet. The first in the list ships with this pack: it makes the "

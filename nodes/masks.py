@@ -42,6 +42,7 @@ def soften(mask: torch.Tensor, pixels: int) -> torch.Tensor:
 class DDIMMask:
     """Which part of the picture to paint anew."""
 
+    DISPLAY_NAME = "Mask (DDIM)"
     CATEGORY = "DDIM/pictures"
     DESCRIPTION = (
         "Draws a mask, or softens and turns over one that is wired in. White (1) is painted anew, black (0) is kept. "

@@ -11,6 +11,7 @@ __all__ = ["DDIMNoise"]
 class DDIMNoise:
     """x_T from a seed, turned toward another."""
 
+    DISPLAY_NAME = "Noise (DDIM)"
     CATEGORY = "DDIM/latents"
     DESCRIPTION = (
         "Noise to start from. With a strength above 0 it is turned toward another seed's: variations of one picture. "

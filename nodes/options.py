@@ -21,6 +21,7 @@ BEFORE = socket(OPTIONS, "Options from another node, to go on from.")
 class DDIMOptions:
     """Noise, RePaint, and what is kept of the run."""
 
+    DISPLAY_NAME = "Options (DDIM)"
     CATEGORY = "DDIM/options"
     DESCRIPTION = "The rarer controls of the DDIM sampler. Each is preset to what changes nothing."
     FUNCTION = "make"
@@ -117,6 +118,7 @@ def parse_seeds(written: str) -> tuple[int, ...]:
 class DDIMThreshold:
     """Dynamic thresholding of the x0 predictions."""
 
+    DISPLAY_NAME = "Threshold (DDIM)"
     CATEGORY = "DDIM/options"
     DESCRIPTION = (
         "Tames over-bright pictures at high guidance: predictions past a percentile are clipped and the "
@@ -161,6 +163,7 @@ class DDIMThreshold:
 class DDIMRescale:
     """Variants of guidance."""
 
+    DISPLAY_NAME = "Rescale Guidance (DDIM)"
     CATEGORY = "DDIM/options"
     DESCRIPTION = "Guidance that keeps contrast in check: rescaled to the prompt's own spread, or CFG++."
     FUNCTION = "make"
@@ -190,6 +193,7 @@ class DDIMRescale:
 class DDIMScoreCorrector:
     """A change of each predicted noise, after guidance."""
 
+    DISPLAY_NAME = "Score Corrector (DDIM)"
     CATEGORY = "DDIM/options"
     DESCRIPTION = (
         "Changes the noise that the model predicts, at every step after guidance: by a score corrector as the "

@@ -34,6 +34,7 @@ def strip(images: torch.Tensor, columns: int, gap: int) -> torch.Tensor:
 class DDIMExampleImage:
     """A picture that ships, so that workflows which start from one run anywhere."""
 
+    DISPLAY_NAME = "Example Image (DDIM)"
     CATEGORY = "DDIM/pictures"
     DESCRIPTION = "One of the small pictures that ship with this pack. Put LoadImage in its place for your own."
     FUNCTION = "read"
@@ -55,6 +56,7 @@ class DDIMExampleImage:
 class DDIMFilmStrip:
     """Many pictures side by side, as one."""
 
+    DISPLAY_NAME = "Film Strip (DDIM)"
     CATEGORY = "DDIM/pictures"
     DESCRIPTION = (
         "Lays the pictures of a batch out in rows, as one picture: a film strip, a contact sheet, a comparison."

@@ -94,6 +94,7 @@ def headline(schedule: Schedule) -> str:
 class DDIMPlot:
     """A picture of the schedule."""
 
+    DISPLAY_NAME = "Plot Schedule (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
         "Draws what a run will do, before it runs: how much signal there is at each step (alpha-bar), the noise that "

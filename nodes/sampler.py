@@ -15,6 +15,7 @@ __all__ = ["DDIMSampler"]
 class DDIMSampler:
     """From noise to latents, by DDIM."""
 
+    DISPLAY_NAME = "DDIM Sampler"
     CATEGORY = "DDIM"
     DESCRIPTION = (
         "DDIM with every control of the published sampler: exactly as many steps as asked, ending on a clean picture. "

@@ -31,6 +31,7 @@ def cosine(start: float, end: float, first: float, last: float) -> Curve:
 class DDIMGuidanceSchedule:
     """A guidance scale that changes along the run."""
 
+    DISPLAY_NAME = "Guidance Schedule (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
         "A guidance scale (or eta) for every step. Wired into the sampler it takes the place of the number there. "
@@ -75,6 +76,7 @@ class DDIMGuidanceSchedule:
 class DDIMCurve:
     """Any curve over the run: points, a formula, or a list of values."""
 
+    DISPLAY_NAME = "Curve (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
         "A value for every step, for guidance, eta, temperature or a threshold: points 'progress: value' joined by "
@@ -148,6 +150,7 @@ def parse_curve(written: str) -> PerStep:
 class DDIMSchedule:
     """The table of timesteps."""
 
+    DISPLAY_NAME = "Schedule (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
         "Which timesteps the run goes through, and where it ends. 'exact' takes exactly the steps asked for and ends "

@@ -1,8 +1,8 @@
 /** What stands around a picture: the presets above it, and the axis's ends, which can be typed in. */
 
 import { PRESETS, presetPoints, tidy } from './curve.js'
-import { shortNumber } from './drawing.js'
-import { html } from './elements.js'
+import { shortNumber } from './geometry.js'
+import { html } from './dom.js'
 
 /** A row of buttons that draw a preset from the curve's first value to its last. */
 export function presetButtons(picture) {

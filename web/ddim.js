@@ -2,8 +2,8 @@
 
 import { app } from '../../scripts/app.js'
 import { formatCurve, guidanceCurve, parseCurve, stepValues } from './curve.js'
-import { html } from './elements.js'
-import { CurvePicture } from './picture.js'
+import { html } from './dom.js'
+import { CurveView } from './curve_view.js'
 import { stepsDownstream } from './steps.js'
 import { PAGE_STYLE } from './style.js'
 
@@ -46,7 +46,7 @@ class CurveWidget {
     if (text?.options) text.options.getMaxHeight = () => 60
     const draw = (points) => this.write(formatCurve(points))
     const range = (low, high) => this.setRange(low, high)
-    this.picture = new CurvePicture({ ...(source.editable && { draw }), range, done: remember })
+    this.picture = new CurveView({ ...(source.editable && { draw }), range, done: remember })
     this.widget = node.addDOMWidget('picture', 'ddim_curve', this.picture.element, {
       getValue: () => '',
       setValue: () => {},

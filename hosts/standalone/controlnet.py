@@ -84,18 +84,9 @@ class Control:
         hint = resize(self.hint, factor * width, factor * height, "nearest-exact", "center").to(weights)
         return hint if len(hint) == 1 else cycled(hint, batch)
 
-    def residuals(
-        self, x: Tensor, hint: Tensor, t: Tensor, context: Tensor, run: DiffusionRun | None = None
-    ) -> list[Tensor]:
-        """For latents x (b, c, h, w) at the timesteps t (b,), under text (b, n, width): scaled, finest first.
-
-        A `run` keeps what is made of hint and text for its other steps.
-        """
-        network = self.model.network
-        if run is None:
-            every = network(x.to(network.dtype), hint, t, context.to(network.dtype))
-        else:
-            every = run.residuals(network, x, hint, t, context)
+    def residuals(self, x: Tensor, hint: Tensor, t: Tensor, context: Tensor, run: DiffusionRun) -> list[Tensor]:
+        """For latents x (b, c, h, w) at the timesteps t (b,), under text (b, n, width): scaled, finest first."""
+        every = run.residuals(self.model.network, x, hint, t, context)
         if self.model.averaged:
             every = [residual.mean(dim=(2, 3), keepdim=True).expand_as(residual) for residual in every]
         scales = control_scales(len(every), self.strength, self.model.guess)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...networks import DiffusionRun, LatentDiffusion
+from ...networks import DiffusionRun
 from ...sampler import Guidance, Guide, Guided, ModelGuide, Schedule, cfg, fit, rescale
 from ..fit import cycled
 from .conditioning import Box, Entry
@@ -21,7 +21,7 @@ FARTHEST = 4
 
 
 def make_guide(
-    diffusion: LatentDiffusion | DiffusionRun,
+    diffusion: DiffusionRun,
     positive: Sequence[Entry],
     negative: Sequence[Entry],
     shape: torch.Size,
@@ -81,7 +81,7 @@ class PromptGuide:
 
     def __init__(
         self,
-        diffusion: LatentDiffusion | DiffusionRun,
+        diffusion: DiffusionRun,
         positive: Sequence[Entry],
         negative: Sequence[Entry],
         shape: torch.Size,
@@ -90,7 +90,6 @@ class PromptGuide:
     ) -> None:
         """Raises ValueError for an area outside of it."""
         self.diffusion, self.guidance, self.shape = diffusion, guidance, shape
-        self.run = diffusion if isinstance(diffusion, DiffusionRun) else None
         self.scales = guidance.scales(len(schedule))
         self.positions = positions(schedule, diffusion.alphas_cumprod)
         signal, noise = schedule.signal.tolist(), schedule.noise.tolist()
@@ -147,7 +146,7 @@ class PromptGuide:
         control = call.parts[0].entry.control
         chain = zip(control.chain if control else (), call.hints, strict=True)
         at_work = [
-            each.residuals(x, hint, t, call.text, self.run)
+            each.residuals(x, hint, t, call.text, self.diffusion)
             for each, hint in chain
             if each.span.holds(self.positions[i])
         ]

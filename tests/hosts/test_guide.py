@@ -1,7 +1,6 @@
 """Prompts of several entries: against weights known in closed form, and where COMFYUI_DIR is set against ComfyUI."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,26 +9,9 @@ from comfyui_ddim.hosts.standalone.controlnet import ControlModel
 from comfyui_ddim.hosts.standalone.guide import PromptGuide, make_guide
 from comfyui_ddim.networks import UNetConfig
 from comfyui_ddim.sampler import Guidance, ModelGuide, Predictor, make_schedule
+from models import ALPHAS, Echo
 
-ALPHAS = torch.linspace(0.9991, 0.0047, 1000).double()
 TIMESTEPS = [999, 600, 200, 1]
-
-
-class Echo:
-    """A model that predicts, everywhere, the mean of the text it is given; `calls` has the rows of each call."""
-
-    def __init__(self, in_channels=4, parameterization="eps"):
-        unet = UNetConfig(in_channels=in_channels, out_channels=4, context=8)
-        self.config, self.parameterization = SimpleNamespace(unet=unet), parameterization
-        self.alphas_cumprod, self.scale_factor, self.device = ALPHAS, 0.5, torch.device("cpu")
-        self.calls, self.conds = [], []
-
-    def apply_model(self, x, t, cond):
-        (text,) = cond["c_crossattn"] if isinstance(cond, dict) else (cond,)
-        assert len(text) == len(x) == len(t)
-        self.calls.append(tuple(x.shape))
-        self.conds.append(cond)
-        return text.mean(dim=(1, 2)).reshape(-1, 1, 1, 1).expand_as(x).clone()
 
 
 def says(value, words=7, **options):

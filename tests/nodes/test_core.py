@@ -5,7 +5,6 @@
 
 import inspect
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,44 +15,11 @@ from comfyui_ddim.hosts.standalone.host import Model
 from comfyui_ddim.hosts.standalone.ksampler import KSampling
 from comfyui_ddim.hosts.standalone.resize import resize, soft_ends
 from comfyui_ddim.hosts.standalone.schedulers import SCHEDULERS, Levels, beta_quantile
-from comfyui_ddim.networks import UNetConfig
 from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS
-from comfyui_ddim.sampler import alphas_cumprod, make_betas
+from models import ALPHAS, Formula, drawn
 from PIL import Image
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "stand_ins.npz")
-ALPHAS = torch.from_numpy(alphas_cumprod(make_betas()))
-
-
-def eps_of(x, t, text):
-    level = 1 - t.reshape(-1, 1, 1, 1).float() / 1999
-    return 0.6 * x + 0.3 * torch.tanh(2 * x.roll(1, dims=-1)) * level + text.mean(dim=(1, 2)).reshape(-1, 1, 1, 1)
-
-
-class Formula:
-    """A model that is `eps_of`, as far as a run looks at one; `calls` has the rows of each call."""
-
-    num_timesteps, betas, alphas_cumprod, alphas_cumprod_prev = 1000, None, ALPHAS, None
-    parameterization, scale_factor, device, first_stage_model = "eps", 0.18215, torch.device("cpu"), None
-    config = SimpleNamespace(unet=UNetConfig(context=256))
-
-    def __init__(self):
-        self.model, self.calls = SimpleNamespace(diffusion_model=self), []
-
-    def embed(self, t):
-        """The timesteps themselves."""
-        return t
-
-    def q_sample(self, x, t, noise=None):
-        raise NotImplementedError
-
-    def predict(self, x, t, cond, kept):
-        self.calls.append(len(x))
-        return eps_of(x, t.value, cond["c_crossattn"][0] if isinstance(cond, dict) else cond)
-
-
-def drawn(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def says(value, **options):

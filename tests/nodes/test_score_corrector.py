@@ -5,24 +5,13 @@ import torch
 from comfyui_ddim.hosts.plan import Options, Plan
 from comfyui_ddim.hosts.sampling import make_guided_predictor, run_sampler
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
-from comfyui_ddim.sampler import PRESETS, Curve, DDIMSampler, ModelGuide, alphas_cumprod, make_betas
+from comfyui_ddim.sampler import PRESETS, Curve, DDIMSampler, ModelGuide
+from models import SineModel
 
 SHAPE = (2, 4, 6, 5)
 STEPS = 10
 COND = torch.full((2, 3), 0.25)
 NODE = NODE_CLASS_MAPPINGS["DDIMScoreCorrector"]
-
-
-class Model:
-    """Some eps of x, t and the conditioning."""
-
-    num_timesteps, parameterization = 1000, "eps"
-    betas = torch.from_numpy(make_betas())
-    alphas_cumprod = torch.from_numpy(alphas_cumprod(make_betas()))
-    alphas_cumprod_prev = torch.cat([torch.ones(1), alphas_cumprod[:-1]])
-
-    def apply_model(self, x, t, cond):
-        return 0.7 * x + 0.2 * torch.sin(3 * x + t.reshape(-1, 1, 1, 1) / 100) + cond.mean()
 
 
 class Corrector:
@@ -33,7 +22,7 @@ class Corrector:
 
 
 def run_plan(options: Options, eta: float = 0.0) -> torch.Tensor:
-    model = Model()
+    model = SineModel()
     plan = Plan(seed=3, steps=STEPS, eta=eta, scheme=PRESETS["published"], options=options)
     schedule = plan.scheme.schedule(model.alphas_cumprod, STEPS, eta)
     guide = ModelGuide(model, COND, None, (1.0,) * len(schedule))
@@ -48,7 +37,7 @@ def test_the_node_gives_what_the_published_argument_gives(eta):
     (options,) = NODE().make(1.0, None, Corrector(), before)
     got = run_plan(options, eta)
     torch.manual_seed(3)
-    published, _ = DDIMSampler(Model()).sample(
+    published, _ = DDIMSampler(SineModel()).sample(
         STEPS, 2, SHAPE[1:], COND, eta=eta, verbose=False, score_corrector=Corrector(), corrector_kwargs={}
     )
     assert torch.allclose(got, published, atol=1e-5)

@@ -13,20 +13,14 @@ from comfyui_ddim.sampler import (
     PRESETS,
     Guided,
     Predictor,
-    alphas_cumprod,
     ddim_steps,
-    make_betas,
 )
+from models import ALPHA_BAR, drawn
 
-ALPHA_BAR = alphas_cumprod(make_betas())
 SHAPE = (2, 4, 6, 5)
 
 
-def fixed(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-X, X0 = fixed(*SHAPE, seed=1), fixed(*SHAPE, seed=3)
+X, X0 = drawn(*SHAPE, seed=1), drawn(*SHAPE, seed=3)
 MASK = (torch.arange(30).view(1, 1, 6, 5) / 29).expand(2, 1, 6, 5) ** 2
 
 

@@ -18,10 +18,8 @@ from comfyui_ddim.sampler import (
     SequentialNoise,
     Threshold,
     Variation,
-    alphas_cumprod,
     cfg,
     ddim_steps,
-    make_betas,
     make_flow_schedule,
     make_predictor,
     make_schedule,
@@ -30,37 +28,17 @@ from comfyui_ddim.sampler import (
     rescale,
     slerp,
 )
+from models import ALPHA_BAR, ConditionedGaussian, drawn
 
-ALPHA_BAR = alphas_cumprod(make_betas())
 CPU = torch.device("cpu")
 
 
-class Model:
-    """eps of N(mean, 0.8^2) data, where the conditioning (b,) is the mean; it notes what it was asked."""
-
-    parameterization = "eps"
-
-    def __init__(self):
-        self.asked = []
-
-    def apply_model(self, x, t, c):
-        c = c["c_crossattn"][0] if isinstance(c, dict) else c[0] if isinstance(c, list) else c
-        self.asked.append((x.shape[0], c.flatten().tolist()))
-        a = torch.from_numpy(ALPHA_BAR)[t].view(-1, 1, 1, 1)
-        mean = c.flatten(1).mean(1).view(-1, 1, 1, 1) if c.ndim > 1 else c.view(-1, 1, 1, 1)
-        return ((1 - a).sqrt() * (x - a.sqrt() * mean) / (0.64 * a + 1 - a)).to(x.dtype)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-X_T = randn(2, 4, 8, 8)
+X_T = drawn(2, 4, 8, 8)
 C, U = torch.tensor([1.0, 2.0]), torch.tensor([0.0, -1.0])
 
 
 def run(schedule, guidance=None, cond=C, uncond=U, x=X_T, model=None, noise=None, **kwargs):
-    predict = make_predictor(model or Model(), schedule, len(x), cond, uncond, guidance)
+    predict = make_predictor(model or ConditionedGaussian(), schedule, len(x), cond, uncond, guidance)
     return list(ddim_steps(predict, x, schedule, noise=noise, **kwargs))
 
 
@@ -68,13 +46,13 @@ def run(schedule, guidance=None, cond=C, uncond=U, x=X_T, model=None, noise=None
 
 
 def test_no_pass_without_weight():
-    model = Model()
+    model = ConditionedGaussian()
     run(make_schedule(ALPHA_BAR, 5), Guidance([0.0, 1.0, 2.0, 1.0, 0.0]), model=model)
     assert model.asked == [(2, [0, -1]), (2, [1, 2]), (4, [0, -1, 1, 2]), (2, [1, 2]), (2, [0, -1])]
 
 
 def test_guidance_in_an_interval_costs_one_pass_outside():
-    model = Model()
+    model = ConditionedGaussian()
     run(make_schedule(ALPHA_BAR, 5), Guidance(Interval(4.0, 0.25, 0.5)), model=model)
     assert [batch for batch, _ in model.asked] == [2, 4, 4, 2, 2]
 
@@ -83,7 +61,7 @@ def test_guidance_in_an_interval_costs_one_pass_outside():
 def test_conditionings_of_other_shapes_take_two_calls(uncond):
     cond = torch.ones(2, 7)
     cond = [cond] if isinstance(uncond, list) else {"c_crossattn": [cond]} if isinstance(uncond, dict) else cond
-    schedule, model = make_schedule(ALPHA_BAR, 3), Model()
+    schedule, model = make_schedule(ALPHA_BAR, 3), ConditionedGaussian()
     two = run(schedule, Guidance(3.0), cond, uncond, model=model)
     assert [batch for batch, _ in model.asked] == [2] * 6
     one = run(schedule, Guidance(3.0), torch.ones(2), torch.zeros(2))
@@ -107,7 +85,7 @@ def test_guidance_of_a_gaussian_moves_its_mean():
 @pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
 def test_cfg_plus_plus_in_closed_form(strength):
     schedule = make_schedule(ALPHA_BAR, 10)
-    model, x = Model(), X_T
+    model, x = ConditionedGaussian(), X_T
     for i, t in enumerate(schedule.timesteps):
         t = torch.full((2,), int(t))
         cond, uncond = model.apply_model(x, t, C), model.apply_model(x, t, U)
@@ -136,14 +114,14 @@ def test_cfg():
 
 
 def test_threshold_per_sample_and_per_channel():
-    x0 = randn(2, 4, 16, 16) * torch.tensor([1.0, 10.0]).view(2, 1, 1, 1)
+    x0 = drawn(2, 4, 16, 16) * torch.tensor([1.0, 10.0]).view(2, 1, 1, 1)
     x0[:, 1] *= 5
     for per_channel, dims in ((False, (1, 2, 3)), (True, (2, 3))):
         out = Threshold(0.9, floor=2.0, per_channel=per_channel).filter(1)(x0, 0)
         assert out.abs().amax(dims).max() == pytest.approx(2.0)
         s = np.quantile(x0.abs().numpy(), 0.9, axis=dims, keepdims=True).clip(2.0)
         np.testing.assert_allclose(out, np.clip(x0.numpy(), -s, s) * 2 / s, rtol=1e-5)
-    small = randn(1, 4, 8, 8) / 10
+    small = drawn(1, 4, 8, 8) / 10
     torch.testing.assert_close(Threshold(1.0).filter(1)(small, 0), small)
     with pytest.raises(ValueError, match="floor is 0"):
         Threshold(0.9, floor=0.0).filter(1)
@@ -152,8 +130,8 @@ def test_threshold_per_sample_and_per_channel():
 def test_the_latest_filter_decides_x0_and_eps_stays():
     schedule = make_schedule(ALPHA_BAR, 3)
     filters = [lambda x0, i: x0 + 1, lambda x0, i: x0 * (i + 2)]
-    plain = make_predictor(Model(), schedule, 2, C)
-    changed = make_predictor(Model(), schedule, 2, C, filters=filters)
+    plain = make_predictor(ConditionedGaussian(), schedule, 2, C)
+    changed = make_predictor(ConditionedGaussian(), schedule, 2, C, filters=filters)
     for i in range(3):
         (x0, eps), (new_x0, new_eps) = plain(X_T, i), changed(X_T, i)
         torch.testing.assert_close(new_x0, (x0 + 1) * (i + 2))
@@ -240,7 +218,7 @@ MASK = (torch.arange(64).view(1, 1, 8, 8) % 8 < 4).float()
 def noisy_run(noise, x0, cond, walk=None):
     schedule = make_schedule(ALPHA_BAR, 12, eta=1.0)
     x = noise.normal(x0.shape, "start", 0, CPU)
-    predict = make_predictor(Model(), schedule, len(x), cond, cond - 1, Guidance(2.0))
+    predict = make_predictor(ConditionedGaussian(), schedule, len(x), cond, cond - 1, Guidance(2.0))
     steps = ddim_steps(
         predict, x, schedule, noise=noise, dropout=0.2, temperature=0.9, inpaint=Inpaint(MASK, x0), walk=walk
     )
@@ -249,7 +227,7 @@ def noisy_run(noise, x0, cond, walk=None):
 
 @pytest.mark.parametrize("walk", [None, repaint_walk(12, 4, 3)])
 def test_a_batch_gives_each_sample_what_it_gets_alone(walk):
-    x0, cond, seeds = randn(4, 4, 8, 8, seed=9), torch.linspace(0, 1, 4), (3, 1, 4, 1)
+    x0, cond, seeds = drawn(4, 4, 8, 8, seed=9), torch.linspace(0, 1, 4), (3, 1, 4, 1)
     together = noisy_run(KeyedNoise.per_sample(seeds), x0, cond, walk)
     for j, seed in enumerate(seeds):
         alone = noisy_run(KeyedNoise.batch(seed, 1), x0[j : j + 1], cond[j : j + 1], walk)
@@ -267,7 +245,7 @@ def test_a_run_taken_up_again_ends_the_same():
 
 
 def test_slerp():
-    a, b = randn(3, 4, 64, 64, seed=1), randn(3, 4, 64, 64, seed=2)
+    a, b = drawn(3, 4, 64, 64, seed=1), drawn(3, 4, 64, 64, seed=2)
     torch.testing.assert_close(slerp(a, b, 0.0), a)
     torch.testing.assert_close(slerp(a, b, 1.0), b)
     middle = slerp(a, b, 0.5)
@@ -319,7 +297,7 @@ def test_sequential_noise_follows_its_generator():
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
 def test_the_kept_area_is_x0_bit_for_bit(dtype, eta):
-    x0 = randn(2, 4, 8, 8, seed=5).to(dtype)
+    x0 = drawn(2, 4, 8, 8, seed=5).to(dtype)
     schedule = PRESETS["exact"].schedule(ALPHA_BAR, 7, eta)
     steps = run(schedule, x=X_T.to(dtype), noise=KeyedNoise.batch(0, 2), inpaint=PRESETS["exact"].inpaint(MASK, x0))
     kept = MASK.bool().expand(2, 4, 8, 8)
@@ -328,7 +306,7 @@ def test_the_kept_area_is_x0_bit_for_bit(dtype, eta):
 
 
 def test_a_soft_mask_mixes():
-    x0, half = randn(2, 4, 8, 8, seed=5), torch.full((1, 1, 8, 8), 0.25)
+    x0, half = drawn(2, 4, 8, 8, seed=5), torch.full((1, 1, 8, 8), 0.25)
     schedule = make_schedule(ALPHA_BAR, 7)
     noise = KeyedNoise.batch(0, 2)
     unfinished = run(schedule, noise=noise, inpaint=Inpaint(half, x0, last=False))[-1].x
@@ -337,7 +315,7 @@ def test_a_soft_mask_mixes():
 
 
 def test_under_a_full_mask_every_call_sees_x0_at_its_level():
-    x0, schedule, seen = randn(2, 4, 8, 8, seed=5), make_schedule(ALPHA_BAR, 4), []
+    x0, schedule, seen = drawn(2, 4, 8, 8, seed=5), make_schedule(ALPHA_BAR, 4), []
     noise = KeyedNoise.batch(0, 2)
 
     def predict(x, i):
@@ -369,7 +347,7 @@ def test_jumping_back_is_the_forward_process():
     def predict(x, i):
         return x0, (x - float(schedule.signal[i]) * x0) / float(schedule.noise[i])
 
-    start = schedule.noised(x0, randn(1, 1, 256, 256))
+    start = schedule.noised(x0, drawn(1, 1, 256, 256))
     for step in ddim_steps(predict, start, schedule, noise=KeyedNoise.batch(0, 1), walk=repaint_walk(6, 3, 4)):
         z = (step.x - schedule.signal[step.index + 1] * x0) / schedule.noise[step.index + 1]
         assert z.mean().item() == pytest.approx(0, abs=0.03) and z.std().item() == pytest.approx(1, abs=0.02)
@@ -388,7 +366,7 @@ def test_repaint_pulls_the_hole_toward_what_is_kept():
     means = []
     for repeats in (1, 10):
         walk = repaint_walk(20, 2, repeats)
-        start = randn(1, 2, 400)
+        start = drawn(1, 2, 400)
         steps = ddim_steps(predict, start, schedule, noise=KeyedNoise.batch(0, 1), inpaint=Inpaint(mask, x0), walk=walk)
         means.append(list(steps)[-1].x[0, 1].mean().item())
     # The exact conditional mean is 0.9 x 1.5.
@@ -399,7 +377,7 @@ def test_repaint_pulls_the_hole_toward_what_is_kept():
 
 
 def test_nothing_runs_before_the_first_step_is_asked_for_and_a_run_can_be_left():
-    model = Model()
+    model = ConditionedGaussian()
     steps = ddim_steps(make_predictor(model, make_schedule(ALPHA_BAR, 5), 2, C), X_T, make_schedule(ALPHA_BAR, 5))
     assert not model.asked
     next(steps)
@@ -409,7 +387,7 @@ def test_nothing_runs_before_the_first_step_is_asked_for_and_a_run_can_be_left()
 
 def test_the_callers_gradient_mode_is_its_own():
     steps = ddim_steps(
-        make_predictor(Model(), make_schedule(ALPHA_BAR, 2), 2, C),
+        make_predictor(ConditionedGaussian(), make_schedule(ALPHA_BAR, 2), 2, C),
         X_T.clone().requires_grad_(),
         make_schedule(ALPHA_BAR, 2),
     )

@@ -8,18 +8,16 @@ from comfyui_ddim.sampler import (
     Guided,
     Predictor,
     Threshold,
-    alphas_cumprod,
     ddim_steps,
     invert_steps,
-    make_betas,
     rescale,
     zero_terminal_snr,
 )
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddim_inverse import DDIMInverseScheduler
+from models import ALPHA_BAR, drawn
 
-ALPHA_BAR = alphas_cumprod(make_betas())
 SHAPE = (2, 4, 6, 5)
 KINDS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 STABLE_DIFFUSION = {
@@ -32,11 +30,7 @@ STABLE_DIFFUSION = {
 }
 
 
-def fixed(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-X, Z, X0 = fixed(*SHAPE, seed=1), fixed(250, *SHAPE, seed=2), fixed(*SHAPE, seed=3)
+X, Z, X0 = drawn(*SHAPE, seed=1), drawn(250, *SHAPE, seed=2), drawn(*SHAPE, seed=3)
 
 
 def output(x, t):

@@ -8,33 +8,14 @@ from comfyui_ddim.sampler import (
     FixedPoint,
     Predictor,
     Replay,
-    alphas_cumprod,
     ddim_steps,
     invert_steps,
-    make_betas,
     make_flow_schedule,
     make_predictor,
     make_schedule,
     zero_terminal_snr,
 )
-
-ALPHA_BAR = alphas_cumprod(make_betas())
-MEAN, VAR = 0.3, 0.64
-
-
-class Gaussian:
-    """The exact model of N(0.3, 0.8^2) data, for any levels."""
-
-    def __init__(self, schedule, parameterization="eps"):
-        self.parameterization = parameterization
-        levels = zip(schedule.signal[:-1], schedule.noise[:-1], strict=True)
-        self.levels = dict(zip(schedule.timesteps.tolist(), levels, strict=True))
-
-    def apply_model(self, x, t, cond):
-        s, n = self.levels[t[0].item()]
-        off = (x - s * MEAN) / (VAR * s**2 + n**2)
-        x0, eps = MEAN + VAR * s * off, n * off
-        return {"eps": eps, "x0": x0, "v": s * eps - n * x0, "flow": eps - x0}[self.parameterization]
+from models import ALPHA_BAR, MEAN, VAR, GaussianOnLevels
 
 
 class Given:
@@ -50,7 +31,7 @@ class Given:
 
 
 def run(schedule, x, parameterization="eps", **kwargs):
-    predict = make_predictor(Gaussian(schedule, parameterization), schedule, len(x), None)
+    predict = make_predictor(GaussianOnLevels(schedule, parameterization), schedule, len(x), None)
     return list(ddim_steps(predict, x, schedule, **kwargs))
 
 
@@ -139,7 +120,7 @@ def test_zero_terminal_snr_starts_from_nothing():
 
 
 def round_trip(schedule, x, solve=None, parameterization="eps", replay=False):
-    predict = make_predictor(Gaussian(schedule, parameterization), schedule, len(x), None)
+    predict = make_predictor(GaussianOnLevels(schedule, parameterization), schedule, len(x), None)
     kept = Replay()
     steps = []
     for step in invert_steps(predict, x, schedule, solve):

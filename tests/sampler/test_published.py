@@ -17,80 +17,19 @@ import numpy as np
 import pytest
 import torch
 from comfyui_ddim.sampler import DDIMSampler
+from models import BentGaussian, drawn
 
 SHAPE = (4, 6, 5)
 
 
-class Model:
-    """A small eps- or v-model: a Gaussian's exact one, bent by sines of its neighbours and of the conditioning."""
-
-    num_timesteps = 1000
-    device = torch.device("cpu")
-
-    def __init__(self, parameterization="eps"):
-        self.parameterization = parameterization
-        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-        alpha_bar = torch.cumprod(1 - betas, 0)
-        self.betas, self.alphas_cumprod = betas.float(), alpha_bar.float()
-        self.alphas_cumprod_prev = torch.cat([torch.ones(1), self.alphas_cumprod[:-1]])
-        self.sqrt_alphas_cumprod = alpha_bar.sqrt().float()
-        self.sqrt_one_minus_alphas_cumprod = (1 - alpha_bar).sqrt().float()
-        self.first_stage_model = self
-        self.seen = []
-
-    def levels(self, x, t):
-        per_sample = (-1, *[1] * (x.ndim - 1))
-        return self.sqrt_alphas_cumprod[t].view(per_sample), self.sqrt_one_minus_alphas_cumprod[t].view(per_sample)
-
-    def apply_model(self, x, t, c):
-        self.seen.append((x.shape[0], t.tolist()[0]))
-        shift, bias = torch.zeros(x.shape[0], x.shape[1]), 0.0
-        for text in self.texts(c):
-            weight = torch.linspace(1, 2, text.shape[1]).view(1, -1, 1)
-            shift = shift + (text * weight).mean(1)
-        if isinstance(c, dict) and c.get("c_concat") is not None:
-            bias = 0.2 * c["c_concat"][0]
-        s, n = self.levels(x, t)
-        mean = 0.3 + 0.2 * torch.sin(shift).view(*shift.shape, *[1] * (x.ndim - 2))
-        eps = n * (x - s * mean) / (0.64 * s**2 + n**2)
-        eps = eps + 0.05 * torch.sin(2 * torch.roll(x, 1, -1) + 3 * s) + 0.05 * bias
-        return eps if self.parameterization == "eps" else (eps - n * x) / s
-
-    def texts(self, c):
-        c = c["c_crossattn"] if isinstance(c, dict) else c
-        return [] if c is None else c if isinstance(c, list) else [c]
-
-    def q_sample(self, x0, t, noise=None):
-        s, n = self.levels(x0, t)
-        return s * x0 + n * (torch.randn_like(x0) if noise is None else noise)
-
-    def predict_start_from_z_and_v(self, x, t, v):
-        s, n = self.levels(x, t)
-        return s * x - n * v
-
-    def predict_eps_from_z_and_v(self, x, t, v):
-        s, n = self.levels(x, t)
-        return s * v + n * x
-
-    def quantize(self, x):
-        return torch.sin(3 * x) / 3, None, None
-
-    def modify_score(self, model, eps, x, t, c, strength):
-        return eps + strength * torch.cos(x + t.view(-1, 1, 1, 1) / 100)
-
-
-def fixed(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-C, U = fixed(2, 3, 4, seed=1), fixed(2, 3, 4, seed=2)
-SHORT = fixed(2, 2, 4, seed=3)
-HINT = fixed(2, *SHAPE, seed=4)
-X0, X_T = fixed(2, *SHAPE, seed=5), fixed(2, *SHAPE, seed=6)
+C, U = drawn(2, 3, 4, seed=1), drawn(2, 3, 4, seed=2)
+SHORT = drawn(2, 2, 4, seed=3)
+HINT = drawn(2, *SHAPE, seed=4)
+X0, X_T = drawn(2, *SHAPE, seed=5), drawn(2, *SHAPE, seed=6)
 HARD = torch.zeros(2, 1, 6, 5)
 HARD[..., :3] = 1
 SOFT = torch.linspace(0, 1, 30).view(1, 1, 6, 5)
-SCORE = {"score_corrector": Model(), "corrector_kwargs": {"strength": 0.1}}
+SCORE = {"score_corrector": BentGaussian(), "corrector_kwargs": {"strength": 0.1}}
 
 
 def sample(S=10, cond=C, batch=2, **kwargs):
@@ -217,7 +156,7 @@ CASES = {
     "sa bytes as a mask": sample(mask=HARD[0, 0].to(torch.uint8), x0=X0, eta=0.4),
     "sa x0 without a mask": sample(x0=X0, eta=0.4),
     "sa x_T": sample(x_T=X_T),
-    "sa x_T of another size": sample(x_T=fixed(2, 4, 3, 7), eta=0.5, cond=None),
+    "sa x_T of another size": sample(x_T=drawn(2, 4, 3, 7), eta=0.5, cond=None),
     "sa x_T, eta": sample(x_T=X_T, eta=1.0),
     "sa log every 3": sample(log_every_t=3, eta=0.5),
     "sa log every 1": sample(log_every_t=1, S=4),
@@ -294,7 +233,7 @@ CASES = {
 def run_case(name, make_sampler):
     """A case's numbers in one row, from torch's global generator at a fixed seed, and what that gives next."""
     torch.manual_seed(7)
-    sampler = make_sampler(Model("v" if name.split()[1].startswith("v") else "eps"))
+    sampler = make_sampler(BentGaussian("v" if name.split()[1].startswith("v") else "eps"))
     values = [*CASES[name](sampler), torch.rand(3)]
     return np.concatenate([np.asarray(value, dtype=np.float32).ravel() for value in values])
 
@@ -337,7 +276,7 @@ def test_arguments_stand_in_the_published_order(method):
 
 
 def test_attributes_are_of_the_published_kinds():
-    sampler = DDIMSampler(Model())
+    sampler = DDIMSampler(BentGaussian())
     sampler.make_schedule(20, ddim_eta=0.5, verbose=False)
     kinds = {name: str(value.dtype) for name, value in vars(sampler).items() if hasattr(value, "dtype")}
     assert kinds.pop("ddim_timesteps") == "int64" and kinds.pop("ddim_alphas_prev") == "float64"
@@ -346,7 +285,7 @@ def test_attributes_are_of_the_published_kinds():
 
 
 def test_intermediates_begin_with_x_T_and_end_with_the_result():
-    x, intermediates = DDIMSampler(Model()).sample(10, 2, SHAPE, C, x_T=X_T, verbose=False)
+    x, intermediates = DDIMSampler(BentGaussian()).sample(10, 2, SHAPE, C, x_T=X_T, verbose=False)
     assert list(intermediates) == ["x_inter", "pred_x0"]
     assert intermediates["x_inter"][0] is intermediates["pred_x0"][0] is X_T
     assert intermediates["x_inter"][-1] is x

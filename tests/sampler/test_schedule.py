@@ -16,8 +16,8 @@ from comfyui_ddim.sampler import (
     resolve,
     zero_terminal_snr,
 )
+from models import ALPHA_BAR
 
-ALPHA_BAR = alphas_cumprod(make_betas())
 EXACT = [name for name in SPACINGS if not name.startswith("published")]
 
 

@@ -18,58 +18,22 @@ from comfyui_ddim.sampler import (
     make_schedule,
 )
 from comfyui_ddim.sampler import DDIMSampler as Published
+from models import GaussianModel, drawn
 
 CPU = torch.device("cpu")
 
 
-class Model:
-    """The exact model of N(mean, std^2) data; conditioning (b,), anywhere in lists and dicts, adds to the mean."""
-
-    num_timesteps = 1000
-
-    def __init__(self, parameterization="eps", mean=0.3, std=0.8):
-        self.parameterization, self.mean, self.std = parameterization, mean, std
-        self.betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-        self.alphas_cumprod = torch.cumprod(1 - self.betas, 0)
-        self.alphas_cumprod_prev = torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_cumprod[:-1]])
-        self.first_stage_model = self
-        self.calls, self.quantized = [], 0
-
-    def apply_model(self, x, t, c):
-        self.calls.append((x.shape[0], int(t[0]), x.dtype))
-        view = (-1, *[1] * (x.ndim - 1))
-        a = self.alphas_cumprod[t].view(view)
-        while isinstance(c, dict | list):
-            c = next(iter(c.values())) if isinstance(c, dict) else c[0]
-        mean = self.mean + (0 if c is None else c.double().view(view))
-        off = (x.double() - a.sqrt() * mean) / (self.std**2 * a + 1 - a)
-        x0, eps = mean + self.std**2 * a.sqrt() * off, (1 - a).sqrt() * off
-        v = a.sqrt() * eps - (1 - a).sqrt() * x0
-        return {"eps": eps, "x0": x0, "v": v}[self.parameterization].to(x.dtype)
-
-    def quantize(self, x):
-        self.quantized += 1
-        return x.round(decimals=1)
-
-    def modify_score(self, model, eps, x, t, c, strength=0.1):
-        return eps + strength
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-X_T = randn(2, 4, 8, 8)
+X_T = drawn(2, 4, 8, 8)
 
 
 def drop_in(S=20, model=None, **kwargs):
-    model = model or Model()
+    model = model or GaussianModel()
     torch.manual_seed(0)
     return Published(model).sample(S, 2, (4, 8, 8), verbose=False, x_T=kwargs.pop("x_T", X_T), **kwargs)
 
 
 def exact(S=20, model=None, eta=0.0, x_T=X_T, mask=None, x0=None, **kwargs):
-    model, preset = model or Model(), PRESETS["exact"]
+    model, preset = model or GaussianModel(), PRESETS["exact"]
     schedule = preset.schedule(model.alphas_cumprod, S, eta)
     inpaint = None if mask is None else preset.inpaint(mask, x0)
     predict = make_predictor(model, schedule, 2, None, **kwargs)
@@ -77,7 +41,7 @@ def exact(S=20, model=None, eta=0.0, x_T=X_T, mask=None, x0=None, **kwargs):
 
 
 def test_every_number_of_steps_runs():
-    model = Model()
+    model = GaussianModel()
     ran, crashed, longer = 0, 0, 0
     sampler = Published(model)
     for steps in range(1, 1001):
@@ -92,7 +56,7 @@ def test_every_number_of_steps_runs():
 
 
 def test_31_steps_for_30(caplog):
-    model = Model()
+    model = GaussianModel()
     drop_in(30, model)
     assert len(model.calls) == 31
     assert "the published uniform table for 30 steps has 31" in caplog.text
@@ -100,28 +64,28 @@ def test_31_steps_for_30(caplog):
 
 
 def test_one_step_starts_in_the_noise():
-    model = Model()
+    model = GaussianModel()
     drop_in(1, model)
     assert model.calls[0][1] == 1  # as published: pure noise taken for nearly clean
     assert exact(1)[0].timestep == 999
 
 
 def test_the_landing_leaves_noise(caplog):
-    sure = Model(std=1e-6)
+    sure = GaussianModel(std=1e-6)
     assert drop_in(model=sure)[0].std().item() == pytest.approx(0.029, abs=0.002)
     assert "lands on the first timestep's alpha-bar" in caplog.text
     assert exact(model=sure)[-1].x.std().item() < 1e-5
 
 
 def test_fresh_noise_at_the_very_end():
-    sampler = Published(Model())
+    sampler = Published(GaussianModel())
     sampler.make_schedule(20, ddim_eta=1.0, verbose=False)
     assert sampler.ddim_sigmas[0].item() == pytest.approx(0.0207, abs=1e-4)
-    assert PRESETS["exact"].schedule(Model().alphas_cumprod, 20, 1.0).sigma[-1] == 0
+    assert PRESETS["exact"].schedule(GaussianModel().alphas_cumprod, 20, 1.0).sigma[-1] == 0
 
 
 def test_the_kept_area_is_not_x0():
-    mask, x0 = torch.zeros(2, 1, 8, 8), randn(2, 4, 8, 8, seed=1)
+    mask, x0 = torch.zeros(2, 1, 8, 8), drawn(2, 4, 8, 8, seed=1)
     mask[..., :4] = 1
     x, _ = drop_in(mask=mask, x0=x0)
     assert 0.05 < (x - x0)[..., :4].abs().max() < 0.25
@@ -133,7 +97,7 @@ def test_the_kept_area_is_not_x0():
 @pytest.mark.parametrize("cond", ["tensor", "dict"])
 def test_encode_asks_at_the_right_timesteps(parameterization, cond):
     """The SD2 code's encode is 0.718 off here, either one is 0.79 off for v, and dicts with guidance crash it."""
-    model = Model(parameterization)
+    model = GaussianModel(parameterization)
     c, u = torch.tensor([0.1, -0.1]), torch.zeros(2)
     if cond == "dict":
         c, u = {"c_crossattn": [c], "c_concat": None}, {"c_crossattn": [u], "c_concat": None}
@@ -148,7 +112,7 @@ def test_encode_asks_at_the_right_timesteps(parameterization, cond):
 
 
 def test_encode_solved_and_replayed():
-    sampler, x0 = Published(Model()), 0.3 + 0.8 * X_T
+    sampler, x0 = Published(GaussianModel()), 0.3 + 0.8 * X_T
     sampler.make_schedule(50, verbose=False)
     x, out = sampler.encode(x0, None, 40, solve=FixedPoint(5))
     assert (sampler.decode(x, None, 40) - x0).pow(2).mean().sqrt() < 1e-6
@@ -161,11 +125,11 @@ def test_encode_solved_and_replayed():
 
 
 def test_stochastic_encode_and_decode_are_one_index_apart(caplog):
-    sampler = Published(Model(std=1e-6))
+    sampler = Published(GaussianModel(std=1e-6))
     sampler.make_schedule(50, verbose=False)
     x0 = torch.full((2, 4, 8, 8), 0.3)
     noised = sampler.stochastic_encode(x0, torch.tensor([25, 25]), noise=X_T)
-    a = Model().alphas_cumprod
+    a = GaussianModel().alphas_cumprod
     torch.testing.assert_close(noised, (a[501].sqrt() * x0 + (1 - a[501]).sqrt() * X_T).float())
     assert "one step noisier" in caplog.text
     sampler.decode(noised, None, 25)
@@ -176,10 +140,10 @@ def test_stochastic_encode_and_decode_are_one_index_apart(caplog):
 
 
 def test_strength_one_runs():
-    sampler = Published(Model())
+    sampler = Published(GaussianModel())
     sampler.make_schedule(50, verbose=False)
     noised = sampler.stochastic_encode(torch.zeros(2, 4, 8, 8), torch.tensor([50, 50]), noise=X_T)
-    torch.testing.assert_close(noised, (1 - Model().alphas_cumprod[981]).sqrt().float() * X_T)
+    torch.testing.assert_close(noised, (1 - GaussianModel().alphas_cumprod[981]).sqrt().float() * X_T)
     assert torch.isfinite(sampler.decode(noised, None, 50)).all()
 
 
@@ -190,7 +154,7 @@ def test_eta_above_its_bound():
 
 
 def test_timesteps_n_runs_one_less(caplog):
-    model = Model()
+    model = GaussianModel()
     sampler = Published(model)
     sampler.make_schedule(10, verbose=False)
     sampler.ddim_sampling(None, (2, 4, 8, 8), timesteps=5, verbose=False)
@@ -204,13 +168,13 @@ def test_the_first_pred_x0_is_x_T(caplog):
     assert intermediates["pred_x0"][0] is X_T
     assert "pred_x0 begins with x_T" in caplog.text
     steps = exact()
-    a = Model().alphas_cumprod[steps[0].timestep]
+    a = GaussianModel().alphas_cumprod[steps[0].timestep]
     torch.testing.assert_close(steps[0].x0, ((X_T - (1 - a).sqrt() * steps[0].eps) / a.sqrt()).float())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_stays_half_and_is_computed_in_float32(dtype):
-    model = Model()
+    model = GaussianModel()
     x, inter = drop_in(model=model, x_T=X_T.to(dtype))
     assert {kind for _, _, kind in model.calls} == {dtype} and x.dtype == inter["pred_x0"][-1].dtype == dtype
     full, _ = drop_in(x_T=X_T.to(dtype).float())
@@ -221,7 +185,7 @@ def test_half_precision_stays_half_and_is_computed_in_float32(dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_model_in_half_precision_keeps_its_schedule(dtype):
     """Its alphas_cumprod is 15 % off where 1 - a is small; in bfloat16 it begins with 1."""
-    model, full = Model(), Published(Model())
+    model, full = GaussianModel(), Published(GaussianModel())
     for name in ("betas", "alphas_cumprod", "alphas_cumprod_prev"):
         setattr(model, name, getattr(model, name).to(dtype))
     half = Published(model)
@@ -241,7 +205,7 @@ def test_unknown_arguments_are_refused_by_name():
 
 @pytest.mark.parametrize("spelling", ["quantize_x0", "quantize_denoised"])
 def test_both_spellings_quantize_and_a_bare_tensor_is_fine(spelling):
-    model = Model()
+    model = GaussianModel()
     _, intermediates = drop_in(10, model, **{spelling: True})
     assert model.quantized == 10
     last = intermediates["pred_x0"][-1]
@@ -253,14 +217,14 @@ def test_guidance_without_uncond(caplog):
     x, _ = drop_in(unconditional_guidance_scale=7.5)
     assert torch.equal(x, drop_in()[0])
     assert "guidance has no effect" in caplog.text
-    model = Model()
+    model = GaussianModel()
     schedule = make_schedule(model.alphas_cumprod, 5)
     with pytest.raises(ValueError, match=r"scale 7\.5 needs an uncond"):
         make_predictor(model, schedule, 2, torch.zeros(2), None, Guidance(7.5))
 
 
 def test_scale_0_makes_no_cond_pass():
-    model = Model()
+    model = GaussianModel()
     drop_in(5, model, unconditional_guidance_scale=0.0, conditioning=torch.ones(2),
             unconditional_conditioning=torch.zeros(2))  # fmt: skip
     assert [batch for batch, _, _ in model.calls] == [2] * 5
@@ -269,13 +233,13 @@ def test_scale_0_makes_no_cond_pass():
 @pytest.mark.parametrize("parameterization", ["v", "x0"])
 def test_what_the_model_predicts_is_respected(parameterization):
     """The published code takes an x0-model's output for eps, and before SD2 a v-model's too."""
-    other, _ = drop_in(model=Model(parameterization), eta=0.5)
+    other, _ = drop_in(model=GaussianModel(parameterization), eta=0.5)
     torch.testing.assert_close(other, drop_in(eta=0.5)[0], rtol=0, atol=1e-5)
 
 
 def test_score_correction_for_v_without_kwargs():
-    eps = drop_in(score_corrector=Model())[0]
-    v = drop_in(model=Model("v"), score_corrector=Model())[0]
+    eps = drop_in(score_corrector=GaussianModel())[0]
+    v = drop_in(model=GaussianModel("v"), score_corrector=GaussianModel())[0]
     torch.testing.assert_close(eps, v, rtol=0, atol=1e-5)
     assert (eps - drop_in()[0]).abs().mean() > 0.01
 
@@ -289,15 +253,15 @@ def test_dynamic_threshold_works():
 
 
 def test_5d_latents():
-    model = Model()
-    video = randn(2, 4, 3, 8, 8)
+    model = GaussianModel()
+    video = drawn(2, 4, 3, 8, 8)
     x, _ = Published(model).sample(10, 2, (4, 3, 8, 8), x_T=video, verbose=False, eta=0.0)
     flat, _ = Published(model).sample(10, 2, (4, 24, 8), x_T=video.reshape(2, 4, 24, 8), verbose=False)
     torch.testing.assert_close(x.reshape(2, 4, 24, 8), flat)
 
 
 def test_original_steps_need_nothing_of_the_model():
-    model = Model()
+    model = GaussianModel()
     sampler = Published(model)
     sampler.make_schedule(10, verbose=False)
     scales = [1.0] * 30
@@ -314,10 +278,10 @@ MISFITS = {
     "mask alone": ({"mask": torch.ones(8, 8)}, "a mask without x0"),
     "mask shape": ({"mask": torch.ones(7, 8), "x0": X_T}, r"mask has the shape \(7, 8\)"),
     "mask range": ({"mask": torch.full((8, 8), 255.0), "x0": X_T}, "the mask goes from"),
-    "x0 shape": ({"mask": torch.ones(8, 8), "x0": randn(3, 4, 8, 8)}, "x0 has the shape"),
+    "x0 shape": ({"mask": torch.ones(8, 8), "x0": drawn(3, 4, 8, 8)}, "x0 has the shape"),
     "x0 NaN": ({"mask": torch.ones(8, 8), "x0": X_T / 0}, "x0, of shape .* has NaN"),
     "x_T NaN": ({"x_T": torch.full((2, 4, 8, 8), float("nan"))}, "x, of shape .* has NaN"),
-    "x_T batch": ({"x_T": randn(3, 4, 8, 8)}, "x_T has the shape"),
+    "x_T batch": ({"x_T": drawn(3, 4, 8, 8)}, "x_T has the shape"),
     "cond NaN": ({"conditioning": torch.tensor([0.0, float("nan")])}, "cond has NaN"),
     "log_every_t": ({"log_every_t": 0}, "log_every_t is 0"),
     "dropout": ({"noise_dropout": 1.1}, r"dropout is 1\.1"),
@@ -336,14 +300,14 @@ MISFITS = {
 @pytest.mark.parametrize("name", MISFITS)
 def test_a_misfit_is_an_error_before_the_first_call(name):
     kwargs, message = MISFITS[name]
-    model = Model()
+    model = GaussianModel()
     with pytest.raises(ValueError, match=message):
         drop_in(**{"model": model} | kwargs)
     assert not model.calls
 
 
 def test_misfits_of_the_other_methods_are_errors_too():
-    model = Model()
+    model = GaussianModel()
     sampler = Published(model)
     sampler.make_schedule(10, verbose=False)
     t = torch.full((2,), 401)
@@ -368,7 +332,7 @@ def test_misfits_of_the_other_methods_are_errors_too():
 
 
 def test_quantizing_without_a_codebook_is_said_before_the_first_call():
-    model = Model()
+    model = GaussianModel()
     model.first_stage_model = torch.nn.Identity()
     with pytest.raises(ValueError, match="expected a first stage with a codebook, got Identity"):
         drop_in(10, model, quantize_x0=True)
@@ -376,7 +340,7 @@ def test_quantizing_without_a_codebook_is_said_before_the_first_call():
 
 
 def test_what_a_call_brings_too_much_is_told(caplog):
-    x0, wide = randn(2, 4, 8, 8, seed=1), randn(2, 4, 8, 9)
+    x0, wide = drawn(2, 4, 8, 8, seed=1), drawn(2, 4, 8, 9)
     assert torch.equal(drop_in(x0=x0)[0], drop_in()[0])
     assert "x0 without a mask has no effect" in caplog.text
     assert drop_in(x_T=wide)[0].shape == wide.shape
@@ -385,7 +349,7 @@ def test_what_a_call_brings_too_much_is_told(caplog):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_models_nan_is_reported_with_its_step(bad):
-    class Breaking(Model):
+    class Breaking(GaussianModel):
         def apply_model(self, x, t, c):
             out = super().apply_model(x, t, c)
             return out if t[0] != 401 else out + bad
@@ -405,11 +369,11 @@ def test_a_models_nan_is_reported_with_its_step(bad):
 
 def test_the_schedule_comes_first():
     with pytest.raises(ValueError, match="expected a call of make_schedule before"):
-        Published(Model()).decode(X_T, None, 5)
+        Published(GaussianModel()).decode(X_T, None, 5)
 
 
 def test_warnings_come_once(caplog):
-    sampler = Published(Model())
+    sampler = Published(GaussianModel())
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             sampler.sample(30, 2, (4, 8, 8), verbose=False)
@@ -418,7 +382,7 @@ def test_warnings_come_once(caplog):
 
 def test_a_generator_and_a_noise_source_replace_the_global_state():
     def run(**kwargs):
-        return Published(Model()).sample(5, 2, (4, 8, 8), eta=1.0, verbose=False, **kwargs)[0]
+        return Published(GaussianModel()).sample(5, 2, (4, 8, 8), eta=1.0, verbose=False, **kwargs)[0]
 
     torch.manual_seed(3)
     by_state = run()
@@ -431,7 +395,7 @@ def test_a_generator_and_a_noise_source_replace_the_global_state():
 
 
 def test_every_method_takes_a_generator():
-    sampler = Published(Model())
+    sampler = Published(GaussianModel())
     sampler.make_schedule(10, ddim_eta=1.0, verbose=False)
     t = torch.tensor([3, 4])
     for call in (
@@ -447,7 +411,7 @@ def test_every_method_takes_a_generator():
 
 def test_other_samplers_tables():
     """diffusers: trailing ends at -1 for 62 numbers of steps. Ours has none, and previous is the next entry."""
-    alpha_bar = Model().alphas_cumprod
+    alpha_bar = GaussianModel().alphas_cumprod
     wrong = [s for s in range(1, 1001) if (np.round(np.arange(1000, 0, -1000 / s)) - 1).min() < 0]
     assert len(wrong) == 62
     for steps in wrong:
@@ -459,6 +423,6 @@ def test_other_samplers_tables():
 
 
 def test_comfyuis_start_is_weaker():
-    schedule = PRESETS["comfyui"].schedule(Model().alphas_cumprod, 10)
+    schedule = PRESETS["comfyui"].schedule(GaussianModel().alphas_cumprod, 10)
     torch.testing.assert_close(PRESETS["comfyui"].start(schedule, X_T), 0.99296 * X_T, rtol=0, atol=1e-4)
     assert PRESETS["exact"].start(schedule, X_T) is X_T

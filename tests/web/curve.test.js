@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import * as curve from '../../web/curve.js'
-import * as drawing from '../../web/drawing.js'
+import * as geometry from '../../web/geometry.js'
 import { compileFormula } from '../../web/formula.js'
 import { stepsDownstream } from '../../web/steps.js'
 
@@ -68,67 +68,67 @@ test('presets go from start to end', () => {
 })
 
 test('places and values are each other’s inverse', () => {
-  assert.deepEqual([drawing.toX(FRAME, 0.5), drawing.toY(FRAME, 10), drawing.toY(FRAME, 0)], [130, 10, 110])
-  assert.deepEqual([drawing.toU(FRAME, 130), drawing.toValue(FRAME, 60)], [0.5, 5])
-  assert.deepEqual(drawing.pointAt(FRAME, 77.3, 33.2), [0.24, 7.7])
-  assert.deepEqual(drawing.pointAt(FRAME, -50, 500), [0, 0])
+  assert.deepEqual([geometry.toX(FRAME, 0.5), geometry.toY(FRAME, 10), geometry.toY(FRAME, 0)], [130, 10, 110])
+  assert.deepEqual([geometry.toU(FRAME, 130), geometry.toValue(FRAME, 60)], [0.5, 5])
+  assert.deepEqual(geometry.pointAt(FRAME, 77.3, 33.2), [0.24, 7.7])
+  assert.deepEqual(geometry.pointAt(FRAME, -50, 500), [0, 0])
 })
 
 test('the range shows every value, and holds what is asked of it', () => {
   for (const values of [[7.5, 1], [0], [0.3], [-2, 5], [-3, -1], [1e-3], [1234, 0], [1, 1]]) {
-    const { low, high } = drawing.fitRange(values)
+    const { low, high } = geometry.fitRange(values)
     assert.ok(low <= Math.min(...values) && high >= Math.max(...values) && low < high, `${values}: ${low} ${high}`)
     if (Math.max(...values) > 0) assert.ok(high > Math.max(...values), `air above ${values}`)
   }
-  assert.deepEqual(drawing.fitRange([7.5, 1]), { low: 0, high: 9 })
-  assert.deepEqual(drawing.fitRange([7.5], 2, 30), { low: 2, high: 30 })
-  assert.deepEqual(drawing.fitRange([7.5], 50), { low: 50, high: 51 })
-  assert.deepEqual(drawing.fitRange([7.5], null, -1), { low: -2, high: -1 })
+  assert.deepEqual(geometry.fitRange([7.5, 1]), { low: 0, high: 9 })
+  assert.deepEqual(geometry.fitRange([7.5], 2, 30), { low: 2, high: 30 })
+  assert.deepEqual(geometry.fitRange([7.5], 50), { low: 50, high: 51 })
+  assert.deepEqual(geometry.fitRange([7.5], null, -1), { low: -2, high: -1 })
 })
 
 test('lines are drawn at round values', () => {
-  assert.deepEqual(drawing.gridValues({ low: 0, high: 9 }), [2, 4, 6, 8])
-  assert.deepEqual(drawing.gridValues({ low: 0, high: 10 }), [2, 4, 6, 8])
-  assert.deepEqual(drawing.gridValues({ low: -0.2, high: 0.6 }), [0, 0.2, 0.4])
+  assert.deepEqual(geometry.gridValues({ low: 0, high: 9 }), [2, 4, 6, 8])
+  assert.deepEqual(geometry.gridValues({ low: 0, high: 10 }), [2, 4, 6, 8])
+  assert.deepEqual(geometry.gridValues({ low: -0.2, high: 0.6 }), [0, 0.2, 0.4])
   for (let high = 0.01; high < 1e4; high *= 1.37) {
-    const { length } = drawing.gridValues({ low: 0, high })
+    const { length } = geometry.gridValues({ low: 0, high })
     assert.ok(length >= 1 && length <= 5, `${high}: ${length}`)
   }
 })
 
 test('a point is hit near its middle, the later of two at one place', () => {
   const points = [[0, 5], [0.5, 5], [0.5, 5], [1, 0]]
-  assert.equal(drawing.hitPoint(FRAME, points, 33, 57), 0)
-  assert.equal(drawing.hitPoint(FRAME, points, 130, 60), 2)
-  assert.equal(drawing.hitPoint(FRAME, points, 130, 75), -1)
-  assert.ok(drawing.hitLine(FRAME, points, 80, 64) && !drawing.hitLine(FRAME, points, 80, 70))
-  assert.ok(drawing.hitLine(FRAME, points, 180, 88) && !drawing.hitLine(FRAME, points, 260, 110))
+  assert.equal(geometry.hitPoint(FRAME, points, 33, 57), 0)
+  assert.equal(geometry.hitPoint(FRAME, points, 130, 60), 2)
+  assert.equal(geometry.hitPoint(FRAME, points, 130, 75), -1)
+  assert.ok(geometry.hitLine(FRAME, points, 80, 64) && !geometry.hitLine(FRAME, points, 80, 70))
+  assert.ok(geometry.hitLine(FRAME, points, 180, 88) && !geometry.hitLine(FRAME, points, 260, 110))
 })
 
 test('points keep their order, and the ends their place', () => {
   const points = [[0, 7], [0.5, 5], [1, 1]]
-  assert.deepEqual(drawing.movePoint(points, 1, 2, 3), [[0, 7], [1, 3], [1, 1]])
-  assert.deepEqual(drawing.movePoint(points, 0, 0.4, 3), [[0, 3], [0.5, 5], [1, 1]])
-  assert.deepEqual(drawing.movePoint(points, 2, 0.4, 3), [[0, 7], [0.5, 5], [1, 3]])
-  assert.deepEqual(drawing.removePoint(points, 1), [[0, 7], [1, 1]])
-  assert.equal(drawing.removePoint(points, 0), points)
-  assert.deepEqual(drawing.addPoint(points, 0.7, 9), { points: [[0, 7], [0.5, 5], [0.7, 9], [1, 1]], index: 2 })
-  assert.equal(drawing.addPoint(points, 1, 9).index, 2)
-  assert.equal(drawing.addPoint(points, 0, 9).index, 1)
+  assert.deepEqual(geometry.movePoint(points, 1, 2, 3), [[0, 7], [1, 3], [1, 1]])
+  assert.deepEqual(geometry.movePoint(points, 0, 0.4, 3), [[0, 3], [0.5, 5], [1, 1]])
+  assert.deepEqual(geometry.movePoint(points, 2, 0.4, 3), [[0, 7], [0.5, 5], [1, 3]])
+  assert.deepEqual(geometry.removePoint(points, 1), [[0, 7], [1, 1]])
+  assert.equal(geometry.removePoint(points, 0), points)
+  assert.deepEqual(geometry.addPoint(points, 0.7, 9), { points: [[0, 7], [0.5, 5], [0.7, 9], [1, 1]], index: 2 })
+  assert.equal(geometry.addPoint(points, 1, 9).index, 2)
+  assert.equal(geometry.addPoint(points, 0, 9).index, 1)
   assert.deepEqual(points, [[0, 7], [0.5, 5], [1, 1]])
 })
 
 test('numbers are as long as they need to be', () => {
   assert.deepEqual([curve.tidy(7.4999, 0.05), curve.tidy(0.1 + 0.2, 0.01), curve.tidy(-0.001, 0.01), curve.tidy(123, 10)], [7.5, 0.3, 0, 120])
-  assert.deepEqual([[5, 9], [7.46, 9], [0.333333, 1.2], [123.4, 300]].map((given) => drawing.shortNumber(...given)), ['5', '7.5', '0.33', '123'])
+  assert.deepEqual([[5, 9], [7.46, 9], [0.333333, 1.2], [123.4, 300]].map((given) => geometry.shortNumber(...given)), ['5', '7.5', '0.33', '123'])
 })
 
 test('labels leave each other room, and the ends have theirs', () => {
-  assert.deepEqual(drawing.shownLabels(5, 30, 22), [0, 1, 2, 3, 4])
-  assert.deepEqual(drawing.shownLabels(8, 12, 22), [0, 2, 4, 7])
-  assert.deepEqual(drawing.shownLabels(1, 200, 22), [0])
+  assert.deepEqual(geometry.shownLabels(5, 30, 22), [0, 1, 2, 3, 4])
+  assert.deepEqual(geometry.shownLabels(8, 12, 22), [0, 2, 4, 7])
+  assert.deepEqual(geometry.shownLabels(1, 200, 22), [0])
   for (let count = 2; count < 200; count++) {
-    const shown = drawing.shownLabels(count, 250 / (count - 1), 22)
+    const shown = geometry.shownLabels(count, 250 / (count - 1), 22)
     assert.ok(shown.at(-1) === count - 1 && shown.slice(1).every((at, i) => (at - shown[i]) * (250 / (count - 1)) >= 22), count)
   }
 })

@@ -2,9 +2,9 @@
 
 import { axisEnd, presetButtons } from './controls.js'
 import { stepValues, tidy, withEnds } from './curve.js'
-import { fitRange, gridValues, shortNumber, shownLabels, toX, toY } from './drawing.js'
-import { html, svg } from './elements.js'
-import { Hand } from './hand.js'
+import { fitRange, gridValues, shortNumber, shownLabels, toX, toY } from './geometry.js'
+import { html, svg } from './dom.js'
+import { Pointer } from './pointer.js'
 import { STYLE } from './style.js'
 
 const MARGIN = { left: 34, right: 12, top: 14, bottom: 30 }
@@ -15,7 +15,7 @@ function dress() {
   document.head.append(html('style', { id: 'ddim-curve-style', textContent: STYLE }))
 }
 
-export class CurvePicture {
+export class CurveView {
   /** What is shown: a curve or null, how many steps it has, held ends of the axis, words over it and below it. */
   state = { curve: null, steps: 20, low: null, high: null, notice: '', foot: '' }
   /** The point that keys work on, and the step under the mouse: indices, or -1. */
@@ -37,7 +37,7 @@ export class CurvePicture {
     this.notice = html('div', { className: 'ddim-curve-notice' })
     const box = html('div', { className: 'ddim-curve-box' }, this.svg, ...this.ends, this.notice)
     this.element = html('div', { className: 'ddim-curve' }, ...(on.draw ? [presetButtons(this)] : []), box)
-    new Hand(this)
+    new Pointer(this)
     new ResizeObserver(() => this.render()).observe(box)
   }
 

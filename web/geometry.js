@@ -1,5 +1,5 @@
 /**
- * Where a curve's parts lie in a picture, and what a hand may do to its points. Numbers in, numbers out: knows no page.
+ * Where a curve's parts lie in a picture, and what a pointer may do to its points. Numbers in, numbers out: knows no page.
  *
  * A frame {left, top, width, height, low, high} is the plot's box in pixels, and the values at its bottom and top.
  */

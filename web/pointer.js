@@ -6,12 +6,12 @@
  */
 
 import { tidy } from './curve.js'
-import { addPoint, hitLine, hitPoint, isEnd, movePoint, pointAt, removePoint, toU, U_STEP, valueStep } from './drawing.js'
+import { addPoint, hitLine, hitPoint, isEnd, movePoint, pointAt, removePoint, toU, U_STEP, valueStep } from './geometry.js'
 
 const OUT = 26
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] }
 
-export class Hand {
+export class Pointer {
   /** Whether something has been drawn that `done` hasn't been told of. */
   #unfinished = false
 
