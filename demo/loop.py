@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train (seconds of wall time, over all resumed runs) and how fast (peak learning rate)."""
+    """How long to train (seconds of wall time, over all resumed runs) and how fast (peak learning rate).
+
+    `workers` batches make a step, each in a thread of its own. Torch's threads wait for each other in every layer,
+    some of them spinning: on cores that other programs use as well, a thread a batch gets more done.
+    """
 
     seconds: float
     learning_rate: float
@@ -29,13 +34,15 @@ class Budget:
     average: float = 0.998
     weight_decay: float = 0.01
     save_every: float = 120.0
+    workers: int = 0
 
 
 def train(network: nn.Module, loss: Callable[[int, float], Tensor], budget: Budget, path: Path) -> nn.Module:
-    """Minimise `loss(step, share)` over the network's parameters; returns the moving average of the network.
+    """Minimise `loss(batch, share)` over the network's parameters; returns the moving average of the network.
 
-    `share` is the part of the budget spent, 0 to 1. The state goes to `path` every `budget.save_every` seconds,
-    the loss to `path` with the ending `.log`, one JSON line each 20 steps; an existing state is gone on from.
+    `batch` counts up from 0, `share` is the part of the budget spent, 0 to 1. The state goes to `path` every
+    `budget.save_every` seconds, the loss to `path` with the ending `.log`, one JSON line each 20 steps; an existing
+    state is gone on from.
     """
     average = copy.deepcopy(network).requires_grad_(False).eval()
     parameters = [p for p in network.parameters() if p.requires_grad]
@@ -43,19 +50,18 @@ def train(network: nn.Module, loss: Callable[[int, float], Tensor], budget: Budg
     step, spent = _resume(path, network, average, optimizer)
     started = saved = time.monotonic() - spent
     network.train()
+    gradients = _Gradients(loss, parameters, budget.workers)
     seen: list[float] = []
     while (spent := time.monotonic() - started) < budget.seconds:
         share = spent / budget.seconds
         rate = budget.learning_rate * min((step + 1) / budget.warmup, 0.5 * (1 + math.cos(math.pi * share)) + 0.005)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        value = loss(step, share)
-        value.backward()
+        seen.append(gradients(step, share))
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         _follow(average, network, min(budget.average, (step + 1) / (step + 10)))
-        seen.append(value.item())
         step += 1
         if step % 20 == 0:
             line = {"step": step, "seconds": round(spent), "loss": round(sum(seen) / len(seen), 6), "lr": rate}
@@ -68,6 +74,32 @@ def train(network: nn.Module, loss: Callable[[int, float], Tensor], budget: Budg
             _save(path, network, average, optimizer, step, saved - started)
     _save(path, network, average, optimizer, step, spent)
     return average
+
+
+class _Gradients:
+    """Sets the parameters' gradients: of one batch, or the mean over as many batches as there are workers."""
+
+    def __init__(self, loss: Callable[[int, float], Tensor], parameters: list[nn.Parameter], workers: int) -> None:
+        self.loss, self.parameters, self.workers = loss, parameters, workers
+        # `set_num_threads` holds for the thread that calls it.
+        self.pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) if workers else None
+
+    def __call__(self, step: int, share: float) -> float:
+        """The loss of a step."""
+        if self.pool is None:
+            return self._set([self._batch(step, share)])
+        batches = range(step * self.workers, (step + 1) * self.workers)
+        return self._set(list(self.pool.map(self._batch, batches, [share] * self.workers)))
+
+    def _batch(self, batch: int, share: float) -> tuple[float, tuple[Tensor, ...]]:
+        value = self.loss(batch, share)
+        return value.item(), torch.autograd.grad(value, self.parameters)
+
+    def _set(self, results: list[tuple[float, tuple[Tensor, ...]]]) -> float:
+        values, gradients = zip(*results, strict=True)
+        for parameter, *parts in zip(self.parameters, *gradients, strict=True):
+            parameter.grad = sum(parts[1:], parts[0]) / len(parts)
+        return sum(values) / len(values)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ A scene is plain data, its picture a function of it (`render`), its caption anot
 floor units: x to the right, y away from the camera, z up, the floor at z = 0.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, sin
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "caption",
     "column",
     "contact_sheet",
+    "hard_scene",
     "random_scene",
     "render",
 ]
@@ -91,17 +92,36 @@ class Scene:
 
 def random_scene(rng: np.random.Generator) -> Scene:
     """Draw a scene: as often one solid as two, every attribute independent and uniform."""
-
-    def solid(x: float, y: float) -> Solid:
-        shape, paint, size = (str(rng.choice(list(options))) for options in (SHAPES, PAINTS, SIZES))
-        return Solid(shape, paint, size, float(x), float(y), float(rng.uniform(0, np.pi / 2)))
-
     if rng.random() < 0.5:
         x = {"left": -1.15, "middle": 0.0, "right": 1.15}[str(rng.choice(PLACES))]
-        solids = (solid(x + rng.uniform(-0.15, 0.15), rng.uniform(-0.5, 0.5)),)
+        solids = (_random_solid(rng, x + rng.uniform(-0.15, 0.15), rng.uniform(-0.5, 0.5)),)
     else:
-        solids = tuple(solid(x + rng.uniform(-0.12, 0.12), rng.uniform(-0.4, 0.4)) for x in (-1.08, 1.08))
+        solids = _random_pair(rng)
     return Scene(solids, str(rng.choice(list(FLOORS))), str(rng.choice(list(SKIES))))
+
+
+def hard_scene(rng: np.random.Generator) -> Scene:
+    """Draw a scene of two solids that are easily taken for each other.
+
+    Their colours differ, in half of the scenes to a neighbour in `PAINTS`; in half of them the shape is the same.
+    """
+    left, right = _random_pair(rng)
+    paints = list(PAINTS)
+    apart = int(rng.choice((-1, 1))) if rng.random() < 0.5 else int(rng.integers(1, len(paints)))
+    paint = paints[(paints.index(left.paint) + apart) % len(paints)]
+    shape = left.shape if rng.random() < 0.5 else right.shape
+    pair = (left, replace(right, paint=paint, shape=shape))
+    return Scene(pair, str(rng.choice(list(FLOORS))), str(rng.choice(list(SKIES))))
+
+
+def _random_pair(rng: np.random.Generator) -> tuple[Solid, Solid]:
+    left, right = (_random_solid(rng, x + rng.uniform(-0.12, 0.12), rng.uniform(-0.4, 0.4)) for x in (-1.08, 1.08))
+    return left, right
+
+
+def _random_solid(rng: np.random.Generator, x: float, y: float) -> Solid:
+    shape, paint, size = (str(rng.choice(list(options))) for options in (SHAPES, PAINTS, SIZES))
+    return Solid(shape, paint, size, float(x), float(y), float(rng.uniform(0, np.pi / 2)))
 
 
 def caption(scene: Scene, rng: np.random.Generator | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Train the model and the ControlNet that ship, from nothing: `python -m comfyui_ddim.demo.train --help`."""
+"""Train the model and the ControlNet that ship, from nothing or further: `python -m comfyui_ddim.demo.train --help`."""
 
 import argparse
 import logging
@@ -13,7 +13,7 @@ from .data import training_set
 from .loop import Budget
 from .train_autoencoder import latent_means, psnr, to_tensor, train_autoencoder
 from .train_control import drawings_of, train_control
-from .train_diffusion import MODEL, standardise, train_text, train_unet
+from .train_diffusion import MODEL, finished, standardise, train_text, train_unet, untrained
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +36,25 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--control-scenes", type=int, default=4096, help="how many scenes to draw (%(default)s)")
     parser.add_argument("--checkpoint", type=Path, help="a finished model: only the ControlNet is trained, over it")
+    parser.add_argument(
+        "--refine",
+        type=Path,
+        help="a finished model to train further for --minutes, its autoencoder left as it is; of --scenes, two thirds "
+        "are harder: two solids that are easily taken for each other",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and noise (%(default)s)")
     arguments = parser.parse_args(argv)
-    if arguments.checkpoint and not arguments.checkpoint.is_file():
-        parser.error(f"--checkpoint {arguments.checkpoint}: no such file, expected a finished model")
+    for option, given in (("--checkpoint", arguments.checkpoint), ("--refine", arguments.refine)):
+        if given and not given.is_file():
+            parser.error(f"{option} {given}: no such file, expected a finished model")
+    if arguments.checkpoint and arguments.refine:
+        parser.error("--checkpoint and --refine: expected one of them, the one leaves the model as it is")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folder, device, seed = arguments.folder, arguments.device, arguments.seed
     checkpoint = arguments.checkpoint or folder / "ddim-scenes.safetensors"
-    if not arguments.checkpoint:
+    if arguments.refine:
+        refine(folder, arguments.refine, checkpoint, device, 60 * arguments.minutes, arguments.scenes, seed)
+    elif not arguments.checkpoint:
         build(folder, checkpoint, device, 60 * arguments.minutes, arguments.scenes, seed)
     if arguments.control_minutes:
         output = folder / "ddim-scenes-outline.safetensors"
@@ -71,8 +82,31 @@ def build(folder: Path, output: Path, device: str, seconds: float, count: int, s
     latents = (means - shift[:, None, None]) * gain[:, None, None] * MODEL.scale_factor
     text = train_text(scenes, Budget(0.02 * seconds, 1e-3), folder / "text.pt", device, seed)
     unet_budget = Budget(0.66 * seconds, 1e-3, warmup=200)
-    both = train_unet(text, latents, scenes, unet_budget, folder / "unet.pt", device, seed)
+    both = train_unet(untrained(text, device, seed), latents, scenes, unet_budget, folder / "unet.pt", device, seed)
     export(autoencoder, both, output)
+    log.info("wrote %s", output)
+
+
+def refine(
+    folder: Path, finished_model: Path, output: Path, device: str, seconds: float, count: int, seed: int
+) -> None:
+    """Spend `seconds` on training a finished model's UNet and text transformer further, mostly on hard scenes.
+
+    Two batches make a step, each computed by one thread.
+    """
+    model = load_checkpoint(finished_model, device, torch.float32)
+    latents, scenes = [], []
+    for hard, part in ((True, count - count // 3), (False, count // 3)):
+        pictures, of = training_set(folder, part, seed, hard=hard)
+        means = latents_of(model.first_stage_model, pictures, folder / f"refined-{hard:d}-{seed}-{part}.pt", device)
+        latents.append(means * model.scale_factor)
+        scenes += of
+    budget = Budget(seconds, 4e-4, warmup=100, workers=2)
+    path = folder / "refined.pt"
+    both = train_unet(
+        finished(model, device), torch.cat(latents), scenes, budget, path, device, seed, batch=16, boost=5.0
+    )
+    export(model.first_stage_model, both, output)
     log.info("wrote %s", output)
 
 

@@ -1,12 +1,14 @@
 """Training the demo's text transformer and UNet on the frozen autoencoder's latents."""
 
 import copy
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..networks.autoencoder import Autoencoder
 from ..networks.latent_diffusion import LatentDiffusion, ModelConfig
@@ -18,7 +20,7 @@ from .scenes import Scene, caption
 from .train_autoencoder import CONFIG as AUTOENCODER
 from .words import LABELS, VOCABULARY, label_indices
 
-__all__ = ["MODEL", "standardise", "train_text", "train_unet"]
+__all__ = ["MODEL", "finished", "noise_weights", "standardise", "train_text", "train_unet", "untrained"]
 
 MODEL = ModelConfig(
     unet=UNetConfig(channels=(128, 128, 128), blocks=1, attention=(False, True, False), context=128, heads=4),
@@ -84,24 +86,59 @@ def train_text(scenes: list[Scene], budget: Budget, path: Path, device: str, see
     return train(reader, loss, budget, path).text
 
 
-def train_unet(
-    text: TextTransformer, latents: Tensor, scenes: list[Scene], budget: Budget, path: Path, device: str, seed: int
-) -> nn.ModuleDict:
-    """Train both together on unit-variance latents (n, 4, h, w); returns the averaged {"unet", "text"}.
+def untrained(text: TextTransformer, device: str, seed: int) -> nn.ModuleDict:
+    """A new UNet beside a text transformer that has learned to read: {"unet", "text"}."""
+    torch.manual_seed(seed)
+    unet = UNet(MODEL.unet)
+    nn.init.zeros_(unet.out[2].weight)
+    nn.init.zeros_(unet.out[2].bias)
+    return _pair(unet, copy.deepcopy(text), device)
 
-    eps-prediction with the loss weighted by min(SNR, 5) / SNR (Hang et al. 2023, arXiv 2303.09556, eq. 8).
+
+def finished(model: LatentDiffusion, device: str) -> nn.ModuleDict:
+    """Copies in float32 of a finished model's networks, to be trained on: {"unet", "text"}."""
+    unet, text = UNet(model.config.unet), TextTransformer(model.config.text)
+    unet.load_state_dict(model.model.diffusion_model.state_dict())
+    text.load_state_dict(model.cond_stage_model.transformer.state_dict())
+    return _pair(unet, text, device)
+
+
+def _pair(unet: UNet, text: TextTransformer, device: str) -> nn.ModuleDict:
+    unet = unet.to(device, memory_format=torch.channels_last)
+    return nn.ModuleDict({"unet": unet, "text": text.to(device)}).requires_grad_(True)
+
+
+def noise_weights(alpha_bar: Tensor, boost: float = 1.0) -> Tensor:
+    """The weight of eps's squared error at each timestep.
+
+    Where there is little noise it is min(SNR, 5) / SNR (Hang et al. 2023, arXiv 2303.09556, eq. 8). Where there is
+    much, the error of v, 1 / a times that of eps, counts instead, up to `boost` times: what goes where is settled
+    there, and there an error of eps says least. A boost of 1 leaves that out.
+    """
+    snr = alpha_bar / (1 - alpha_bar)
+    return (SNR_CAP / snr).clamp(max=1.0) * (1 / alpha_bar).clamp(max=boost)
+
+
+def train_unet(
+    both: nn.ModuleDict,
+    latents: Tensor,
+    scenes: list[Scene],
+    budget: Budget,
+    path: Path,
+    device: str,
+    seed: int,
+    batch: int = 64,
+    boost: float = 1.0,
+) -> nn.ModuleDict:
+    """Train {"unet", "text"} together on unit-variance latents (n, 4, h, w); returns the averaged pair.
+
+    eps-prediction, weighted by `noise_weights`.
     """
     torch.manual_seed(seed)
     with torch.device("meta"):
         schedule = LatentDiffusion(MODEL)  # for its noise schedule only
     tokenizer = WordTokenizer(VOCABULARY, MODEL.text.positions)
-    unet = UNet(MODEL.unet).to(device, memory_format=torch.channels_last)
-    nn.init.zeros_(unet.out[2].weight)
-    nn.init.zeros_(unet.out[2].bias)
-    both = nn.ModuleDict({"unet": unet, "text": copy.deepcopy(text).requires_grad_(True).to(device)})
-    alpha_bar = schedule.alphas_cumprod.float()
-    weight = (SNR_CAP / (alpha_bar / (1 - alpha_bar))).clamp(max=1.0).to(device)
-    batch = 64
+    weight = noise_weights(schedule.alphas_cumprod.float(), boost).to(device)
 
     def loss(step: int, share: float) -> Tensor:
         rng = np.random.default_rng((seed, 2, step))
@@ -112,9 +149,11 @@ def train_unet(
         t = torch.from_numpy(((np.arange(batch) + rng.random(batch)) / batch * schedule.num_timesteps).astype(np.int64))
         noise = torch.from_numpy(rng.standard_normal(x0.shape, np.float32)).to(device)
         x_t = schedule.q_sample(x0, t.to(device), noise)
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, cache_enabled=False):  # a cache would be shared between threads
             eps = both["unet"](x_t, t.to(device), both["text"](tokenizer(prompts).to(device)))
         error = (eps.float() - noise).square().mean(dim=(1, 2, 3))
         return (weight[t] * error).mean()
 
-    return train(both, loss, budget, path)
+    # On a CPU the fused attention's way back takes twice as long as the plain one's for heads as narrow as these.
+    with sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext():
+        return train(both, loss, budget, path)

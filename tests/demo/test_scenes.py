@@ -14,6 +14,7 @@ from comfyui_ddim.demo.scenes import (
     Solid,
     caption,
     column,
+    hard_scene,
     intersect,
     random_scene,
     render,
@@ -121,6 +122,17 @@ def test_labels_match_the_scene():
     said = labels(scene)
     assert said["count"] == "one" and said["place"] == "left" and said["right shape"] == "cone"
     assert [options[i] for options, i in zip(LABELS.values(), label_indices(scene), strict=True)] == list(said.values())
+
+
+def test_hard_scenes_have_two_solids_that_differ_in_colour():
+    rng = np.random.default_rng(0)
+    pairs = [hard_scene(rng).solids for _ in range(400)]
+    paints = list(PAINTS)
+    apart = [(paints.index(right.paint) - paints.index(left.paint)) % len(paints) for left, right in pairs]
+    assert all(left.x < right.x for left, right in pairs) and 0 not in apart
+    assert 0.55 < np.mean([step in (1, len(paints) - 1) for step in apart]) < 0.78  # a half, and 2 of 6 by chance
+    assert 0.5 < np.mean([left.shape == right.shape for left, right in pairs]) < 0.75  # a half, and 1 of 4 by chance
+    assert {right.paint for _, right in pairs} == set(PAINTS) and {right.shape for _, right in pairs} == set(SHAPES)
 
 
 def test_every_solid_is_in_view():

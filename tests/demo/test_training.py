@@ -1,16 +1,18 @@
 """The demo's training tools on tiny networks: rescaled latents, the resumable loop, the prompt grid; and what ships."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 from comfyui_ddim.demo import SHIPPED
 from comfyui_ddim.demo.evaluate import prompt_grid
-from comfyui_ddim.demo.loop import Budget, train
+from comfyui_ddim.demo.loop import Budget, _Gradients, train
 from comfyui_ddim.demo.scenes import PAINTS, SHAPES, caption, random_scene, render
+from comfyui_ddim.demo.train import main
 from comfyui_ddim.demo.train_autoencoder import psnr, to_tensor
-from comfyui_ddim.demo.train_diffusion import standardise
+from comfyui_ddim.demo.train_diffusion import noise_weights, standardise
 from comfyui_ddim.demo.words import VOCABULARY
 from comfyui_ddim.networks import Autoencoder, AutoencoderConfig, load_checkpoint
 from torch import nn
@@ -55,6 +57,62 @@ def test_training_goes_on_where_it_stopped(tmp_path):
     assert not third and torch.equal(again.weight, average.weight)  # the budget is spent
     lines = [json.loads(line) for line in path.with_suffix(".log").read_text().splitlines()]
     assert [line["step"] for line in lines] == [20 * (i + 1) for i in range(len(lines))]
+
+
+def test_workers_take_the_mean_of_their_batches(tmp_path):
+    """A step of two workers equals a step on both batches at once."""
+    targets = torch.tensor([[1.0], [5.0], [2.0], [-3.0]])
+
+    def trained(workers: int) -> tuple[torch.Tensor, list[int]]:
+        network, seen = nn.Linear(1, 1), []
+        nn.init.constant_(network.weight, 0.5)
+        nn.init.zeros_(network.bias)
+
+        def loss(batch: int, share: float) -> torch.Tensor:
+            seen.append(batch)
+            rows = targets[2 * (batch % 2) : 2 * (batch % 2) + 2] if workers else targets
+            return (network(torch.ones(len(rows), 1)) - rows).square().mean()
+
+        gradients = _Gradients(loss, list(network.parameters()), workers)
+        assert gradients(3, 0.5) == pytest.approx((targets - 0.5).square().mean().item())
+        return torch.cat([p.grad.flatten() for p in network.parameters()]), sorted(seen)
+
+    together, seen = trained(2)
+    alone, _ = trained(0)
+    assert torch.allclose(together, alone) and seen == [6, 7]
+
+
+def test_noise_weights():
+    """Against the weight of each prediction's error: eps below an SNR of 5, x0 above it, v where a boost lets it."""
+    alpha_bar = torch.tensor([0.999, 0.9, 0.5, 0.25, 0.01])
+    snr = alpha_bar / (1 - alpha_bar)
+    plain = noise_weights(alpha_bar)
+    assert torch.allclose(plain, torch.minimum(snr, torch.tensor(5.0)) / snr)
+    assert torch.allclose(noise_weights(alpha_bar, 5.0)[2:], torch.tensor([2.0, 4.0, 5.0]))
+
+
+def test_a_finished_model_is_trained_further(tmp_path):
+    """A second of it: the autoencoder stays as it is, the rest is trained, the file loads."""
+    budget = ["--minutes", "0.02", "--scenes", "6", "--control-minutes", "0"]
+    main(["--folder", str(tmp_path), "--refine", str(SHIPPED), *budget])
+    before, after = (load_checkpoint(p, dtype=torch.float32) for p in (SHIPPED, tmp_path / "ddim-scenes.safetensors"))
+    assert after.config == before.config
+    same = {name: torch.equal(p, after.get_parameter(name)) for name, p in before.named_parameters()}
+    assert all(kept for name, kept in same.items() if name.startswith("first_stage_model."))
+    for part in ("model.", "cond_stage_model."):
+        assert not all(kept for name, kept in same.items() if name.startswith(part))
+
+
+def test_training_further_needs_a_model(tmp_path, capsys):
+    for arguments, message in (
+        (["--refine", str(tmp_path / "none.safetensors")], "--refine .*none.safetensors: no such file"),
+        (["--refine", str(SHIPPED), "--checkpoint", str(SHIPPED)], "--checkpoint and --refine: expected one of them"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["--folder", str(tmp_path / "runs"), *arguments])
+        assert stop.value.code == 2
+        assert re.search(message, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
 
 
 def test_psnr_of_a_known_error():
