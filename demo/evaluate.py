@@ -29,7 +29,8 @@ from .words import labels
 
 __all__ = ["Score", "draw", "prompt_grid", "score"]
 
-COLUMNS = ("colour", "shape", "size", "place", "floor", "sky")
+KINDS = ("colour", "shape", "size", "place", "floor", "sky")
+COLUMNS = ("colour", "binding", *KINDS[1:], "all")
 
 
 def prompt_grid() -> list[Scene]:
@@ -81,10 +82,14 @@ def draw(
 
 @dataclass(frozen=True)
 class Score:
-    """Shares of pictures, 0 to 1, in which all that the prompt says of each kind is right; `all` in every respect."""
+    """Shares of pictures, 0 to 1, in which all that the prompt says of each kind is right; `all` in every respect.
+
+    `binding` is the share of those in which no solid has the colour that the prompt gives to the other one.
+    """
 
     count: int
     colour: float
+    binding: float
     shape: float
     size: float
     place: float
@@ -95,14 +100,20 @@ class Score:
 
 def score(judge: Classifier, pictures: torch.Tensor, scenes: list[Scene]) -> Score:
     """Judge pictures (n, 3, 128, 128) in [-1, 1] of scenes; with two solids both must be right."""
-    rows = []
-    for seen, scene in zip(judge.labels(pictures), scenes, strict=True):
+    rows, judged = [], judge.labels(pictures)
+    for seen, scene in zip(judged, scenes, strict=True):
         said = labels(scene)
         right = {name: seen[name] == said[name] for name in said}
         kinds = {kind: right[f"left {kind}"] and right[f"right {kind}"] for kind in ("colour", "shape", "size")}
         rows.append({**kinds, "place": right["count"] and right["place"], "floor": right["floor"], "sky": right["sky"]})
-    share = {name: float(np.mean([row[name] for row in rows])) for name in COLUMNS}
-    return Score(len(rows), **share, all=float(np.mean([all(row.values()) for row in rows])))
+    share = {name: float(np.mean([row[name] for row in rows])) for name in KINDS}
+    bound = float(np.mean([_bound(seen, scene) for seen, scene in zip(judged, scenes, strict=True)]))
+    return Score(len(rows), **share, binding=bound, all=float(np.mean([all(row.values()) for row in rows])))
+
+
+def _bound(seen: dict[str, str], scene: Scene) -> bool:
+    left, right = scene.solids[0].paint, scene.solids[-1].paint
+    return left == right or (seen["left colour"] != right and seen["right colour"] != left)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -116,6 +127,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=50, help="sampling steps (%(default)s)")
     parser.add_argument("--cfg", type=float, default=3.0, help="guidance scale (%(default)s)")
     parser.add_argument("--eta", type=float, default=0.0, help="0 is DDIM, 1 is DDPM (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="how many pictures of each prompt (%(default)s)")
     parser.add_argument(
         "--outline",
         type=Path,
@@ -125,6 +137,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of the first pictures here")
     arguments = parser.parse_args(argv)
+    if arguments.seeds < 1:
+        parser.error(f"--seeds {arguments.seeds}: expected at least 1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     judge, held_out, held_out_scenes = load_judge(arguments.folder, arguments.device)
@@ -139,23 +153,29 @@ def main(argv: list[str] | None = None) -> None:
         f"autoencoder round trip of 512 renders: {decibels:.1f} dB, at least {100 * kept[worst]:.1f} % right ({worst})"
     )
 
-    scenes = prompt_grid()
     if arguments.outline:
         judge_outlines(judge, model, arguments)
         return
-    pictures = draw(model, [caption(s) for s in scenes], arguments.steps, arguments.cfg, arguments.eta)
-    on_device = pictures.to(arguments.device)
-    one = [i for i, scene in enumerate(scenes) if len(scene.solids) == 1]
-    two = [i for i, scene in enumerate(scenes) if len(scene.solids) == 2]
-    print(f"\n{arguments.steps} steps, eta {arguments.eta}, guidance scale {arguments.cfg}\n")
-    print("| prompts | " + " | ".join(COLUMNS) + " | all |")
-    print("|---" * (len(COLUMNS) + 2) + "|")
-    for title, chosen in (("one solid", one), ("two solids", two), ("all", [*one, *two])):
-        result = score(judge, on_device[chosen], [scenes[i] for i in chosen])
-        cells = [f"{100 * getattr(result, name):.1f} %" for name in (*COLUMNS, "all")]
-        print(f"| {title} ({result.count}) | " + " | ".join(cells) + " |")
+    pictures = judge_prompts(judge, model, arguments)
     if arguments.sheet:
         write_sheet(pictures, arguments.sheet)
+
+
+def judge_prompts(judge: Classifier, model: LatentDiffusion, arguments: argparse.Namespace) -> torch.Tensor:
+    """Print how often pictures show what the prompts say; returns those of the first seed."""
+    scenes, steps, scale, eta = prompt_grid(), arguments.steps, arguments.cfg, arguments.eta
+    captions = [caption(scene) for scene in scenes]
+    pictures = [draw(model, captions, steps, scale, eta, seed) for seed in range(arguments.seeds)]
+    on_device = torch.cat(pictures).to(arguments.device)
+    scenes *= arguments.seeds
+    print(f"\n{steps} steps, eta {eta}, guidance scale {scale}, {arguments.seeds} seeds\n")
+    print("| prompts | " + " | ".join(COLUMNS) + " |\n" + "|---" * (len(COLUMNS) + 1) + "|")
+    for title, counts in (("one solid", (1,)), ("two solids", (2,)), ("all", (1, 2))):
+        chosen = [i for i, scene in enumerate(scenes) if len(scene.solids) in counts]
+        result = score(judge, on_device[chosen], [scenes[i] for i in chosen])
+        cells = [f"{100 * getattr(result, name):.1f} %" for name in COLUMNS]
+        print(f"| {title} ({result.count}) | " + " | ".join(cells) + " |", flush=True)
+    return pictures[0]
 
 
 def judge_outlines(judge: Classifier, model: LatentDiffusion, arguments: argparse.Namespace) -> None:
@@ -165,7 +185,7 @@ def judge_outlines(judge: Classifier, model: LatentDiffusion, arguments: argpars
     control = ControlledDiffusion(model, load_controlnet(arguments.outline, arguments.device)), hints(drawings)
     captions, nothing = [caption(scene) for scene in scenes], [""] * len(scenes)
     print(f"\n{arguments.steps} steps, eta {arguments.eta}, guidance scale {arguments.cfg} with the prompt\n")
-    print("| | " + " | ".join(COLUMNS) + " |\n" + "|---" * (len(COLUMNS) + 1) + "|")
+    print("| | " + " | ".join(KINDS) + " |\n" + "|---" * (len(KINDS) + 1) + "|")
     for title, prompts, scale, hint in (
         ("neither", nothing, 1.0, None),
         ("the drawing", nothing, 1.0, control),
@@ -174,9 +194,7 @@ def judge_outlines(judge: Classifier, model: LatentDiffusion, arguments: argpars
     ):
         pictures = draw(model, prompts, arguments.steps, scale, arguments.eta, control=hint)
         result = score(judge, pictures.to(arguments.device), scenes)
-        print(
-            f"| {title} | " + " | ".join(f"{100 * getattr(result, name):.1f} %" for name in COLUMNS) + " |", flush=True
-        )
+        print(f"| {title} | " + " | ".join(f"{100 * getattr(result, name):.1f} %" for name in KINDS) + " |", flush=True)
         if arguments.sheet and hint:
             write_sheet(pictures, arguments.sheet.with_stem(f"{arguments.sheet.stem}-{title.split()[-1]}"))
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from comfyui_ddim.demo import SHIPPED
-from comfyui_ddim.demo.evaluate import prompt_grid
+from comfyui_ddim.demo.evaluate import prompt_grid, score
 from comfyui_ddim.demo.loop import Budget, _Gradients, train
-from comfyui_ddim.demo.scenes import PAINTS, SHAPES, caption, random_scene, render
+from comfyui_ddim.demo.scenes import PAINTS, SHAPES, Scene, Solid, caption, random_scene, render
 from comfyui_ddim.demo.train import main
 from comfyui_ddim.demo.train_autoencoder import psnr, to_tensor
 from comfyui_ddim.demo.train_diffusion import noise_weights, standardise
-from comfyui_ddim.demo.words import VOCABULARY
+from comfyui_ddim.demo.words import VOCABULARY, labels
 from comfyui_ddim.networks import Autoencoder, AutoencoderConfig, load_checkpoint
 from torch import nn
 
@@ -130,6 +130,34 @@ def test_the_prompt_grid_names_everything_and_repeats_nothing():
     for kinds, of in ((SHAPES, "shape"), (PAINTS, "paint")):
         counts = [sum(getattr(solid, of) == kind for scene in scenes for solid in scene.solids) for kind in kinds]
         assert max(counts) <= 1.5 * min(counts)
+
+
+class _Seen:
+    """A judge that sees what it is told to."""
+
+    def __init__(self, scenes: list[Scene]) -> None:
+        self.scenes = scenes
+
+    def labels(self, pictures: torch.Tensor) -> list[dict[str, str]]:
+        return [labels(scene) for scene in self.scenes]
+
+
+def test_what_is_right_in_a_picture():
+    def pair(left: str, right: str, shape: str = "cube", sky: str = "blue") -> Scene:
+        return Scene((Solid(shape, left, "large", -1.08, 0), Solid("cone", right, "small", 1.08, 0)), "gray", sky)
+
+    said = [pair("red", "blue")] * 4 + [Scene((Solid("cube", "red", "large", 0.0, 0.0),), "gray", "blue")]
+    seen = [
+        pair("red", "red"),  # the right one has the left one's colour
+        pair("green", "blue"),  # wrong, but not the other's
+        pair("red", "blue", "sphere"),
+        pair("red", "blue", sky="dark"),
+        Scene((Solid("cube", "red", "large", 1.15, 0.0),), "gray", "blue"),
+    ]
+    result = score(_Seen(seen), torch.zeros(5, 3, 8, 8), said)
+    assert (result.count, result.colour, result.binding) == (5, 0.6, 0.8)
+    assert (result.shape, result.size, result.place, result.floor, result.sky) == (0.8, 1.0, 0.8, 1.0, 0.8)
+    assert result.all == 0.0
 
 
 def test_what_ships_is_small_and_keeps_renders():
