@@ -101,11 +101,10 @@ def refine(
         means = latents_of(model.first_stage_model, pictures, folder / f"refined-{hard:d}-{seed}-{part}.pt", device)
         latents.append(means * model.scale_factor)
         scenes += of
-    budget = Budget(seconds, 4e-4, warmup=100, workers=2)
+    budget = Budget(seconds, 1e-4, warmup=30, workers=2)
     path = folder / "refined.pt"
-    both = train_unet(
-        finished(model, device), torch.cat(latents), scenes, budget, path, device, seed, batch=16, boost=5.0
-    )
+    both = finished(model, device)
+    both = train_unet(both, torch.cat(latents), scenes, budget, path, device, seed, batch=16, boost=5.0, beginning=0.5)
     export(model.first_stage_model, both, output)
     log.info("wrote %s", output)
 

@@ -12,7 +12,7 @@ from comfyui_ddim.demo.loop import Budget, _Gradients, train
 from comfyui_ddim.demo.scenes import PAINTS, SHAPES, Scene, Solid, caption, random_scene, render
 from comfyui_ddim.demo.train import main
 from comfyui_ddim.demo.train_autoencoder import psnr, to_tensor
-from comfyui_ddim.demo.train_diffusion import noise_weights, standardise
+from comfyui_ddim.demo.train_diffusion import noise_weights, standardise, timesteps
 from comfyui_ddim.demo.words import VOCABULARY, labels
 from comfyui_ddim.networks import Autoencoder, AutoencoderConfig, load_checkpoint
 from torch import nn
@@ -89,6 +89,18 @@ def test_noise_weights():
     plain = noise_weights(alpha_bar)
     assert torch.allclose(plain, torch.minimum(snr, torch.tensor(5.0)) / snr)
     assert torch.allclose(noise_weights(alpha_bar, 5.0)[2:], torch.tensor([2.0, 4.0, 5.0]))
+
+
+@pytest.mark.parametrize(("beginning", "late"), [(0.0, 0.25), (0.5, 0.625), (1.0, 1.0)])
+def test_timesteps_are_spread_evenly(beginning, late):
+    """In every part of the range as many as its share says, one more or less where parts are cut."""
+    rng = np.random.default_rng(0)
+    t = torch.cat([timesteps(64, 1000, beginning, rng) for _ in range(50)])
+    assert t.dtype == torch.int64 and t.min() >= 0 and t.max() < 1000
+    assert (t >= 750).float().mean() == pytest.approx(late, abs=0.01)
+    counts = torch.histc(t.float(), 4, 0, 1000)
+    expected = torch.tensor([(1 - late) / 3] * 3 + [late]) * len(t)
+    assert torch.allclose(counts, expected, atol=0.02 * len(t))
 
 
 def test_a_finished_model_is_trained_further(tmp_path):
