@@ -13,7 +13,7 @@ from .data import training_set
 from .loop import Budget
 from .train_autoencoder import latent_means, psnr, to_tensor, train_autoencoder
 from .train_control import drawings_of, train_control
-from .train_diffusion import MODEL, finished, standardise, train_text, train_unet, untrained
+from .train_diffusion import MODEL, NoiseLevels, finished, standardise, train_text, train_unet, untrained
 
 log = logging.getLogger(__name__)
 
@@ -101,10 +101,9 @@ def refine(
         means = latents_of(model.first_stage_model, pictures, folder / f"refined-{hard:d}-{seed}-{part}.pt", device)
         latents.append(means * model.scale_factor)
         scenes += of
-    budget = Budget(seconds, 1e-4, warmup=30, workers=2)
-    path = folder / "refined.pt"
-    both = finished(model, device)
-    both = train_unet(both, torch.cat(latents), scenes, budget, path, device, seed, batch=16, boost=5.0, beginning=0.5)
+    budget, levels = Budget(seconds, 1e-4, warmup=30, workers=2), NoiseLevels(boost=5.0, beginning=0.5)
+    both, path = finished(model, device), folder / "refined.pt"
+    both = train_unet(both, torch.cat(latents), scenes, budget, path, device, seed, batch=16, levels=levels)
     export(model.first_stage_model, both, output)
     log.info("wrote %s", output)
 

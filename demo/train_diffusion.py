@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from .scenes import Scene, caption
 from .train_autoencoder import CONFIG as AUTOENCODER
 from .words import LABELS, VOCABULARY, label_indices
 
-__all__ = ["MODEL", "finished", "noise_weights", "standardise", "timesteps", "train_text", "train_unet", "untrained"]
+__all__ = ["MODEL", "NoiseLevels", "finished", "standardise", "train_text", "train_unet", "untrained"]
 
 MODEL = ModelConfig(
     unet=UNetConfig(channels=(128, 128, 128), blocks=1, attention=(False, True, False), context=128, heads=4),
@@ -108,28 +109,35 @@ def _pair(unet: UNet, text: TextTransformer, device: str) -> nn.ModuleDict:
     return nn.ModuleDict({"unet": unet, "text": text.to(device)}).requires_grad_(True)
 
 
-def noise_weights(alpha_bar: Tensor, boost: float = 1.0) -> Tensor:
-    """The weight of eps's squared error at each timestep.
+@dataclass(frozen=True)
+class NoiseLevels:
+    """How much the noise levels count in training: by the weight of their errors, and by how often they are drawn.
 
-    Where there is little noise it is min(SNR, 5) / SNR (Hang et al. 2023, arXiv 2303.09556, eq. 8). Where there is
-    much, the error of v, 1 / a times that of eps, counts instead, up to `boost` times: what goes where is settled
-    there, and there an error of eps says least. A boost of 1 leaves that out.
+    A picture begins with the last quarter of the timesteps, and there it is settled which solid has which colour:
+    after it, at an SNR of 0.06 and more, the latents of a solid tell what colour it has without the prompt. `boost`
+    and `beginning` make that quarter count more than the published training does.
     """
-    snr = alpha_bar / (1 - alpha_bar)
-    return (SNR_CAP / snr).clamp(max=1.0) * (1 / alpha_bar).clamp(max=boost)
 
+    boost: float = 1.0
+    beginning: float = 0.0
 
-def timesteps(count: int, of: int, beginning: float, rng: np.random.Generator) -> Tensor:
-    """Training timesteps (count,) in 0 to `of`: a share `beginning` of them from the last quarter, the rest from all.
+    def weights(self, alpha_bar: Tensor) -> Tensor:
+        """The weight of eps's squared error at each timestep.
 
-    In that quarter a picture begins, and there it is settled which solid has which colour: after it, at an SNR of 0.06
-    and more, the latents of a solid tell what colour it has without the prompt.
-    """
-    # One timestep from each of `count` equal parts: less noise in the loss than independent draws.
-    part = (np.arange(count) + rng.random(count)) / count
-    from_all = (part - beginning) / max(1 - beginning, 1e-9)
-    share = np.where(part < beginning, 1 - part / max(beginning, 1e-9) / 4, from_all)
-    return torch.from_numpy((share * of).astype(np.int64).clip(0, of - 1))
+        Where there is little noise it is min(SNR, 5) / SNR (Hang et al. 2023, arXiv 2303.09556, eq. 8); where there
+        is much, up to `boost` times 1: that makes of it the error of v, which is 1 / a times that of eps.
+        """
+        snr = alpha_bar / (1 - alpha_bar)
+        return (SNR_CAP / snr).clamp(max=1.0) * (1 / alpha_bar).clamp(max=self.boost)
+
+    def draw(self, count: int, of: int, rng: np.random.Generator) -> Tensor:
+        """Timesteps (count,) in 0 to `of`: a share `beginning` of them from the last quarter, the rest from all."""
+        # One timestep from each of `count` equal parts: less noise in the loss than independent draws.
+        part = (np.arange(count) + rng.random(count)) / count
+        from_all = (part - self.beginning) / max(1 - self.beginning, 1e-9)
+        from_last = 1 - part / max(self.beginning, 1e-9) / 4
+        share = np.where(part < self.beginning, from_last, from_all)
+        return torch.from_numpy((share * of).astype(np.int64).clip(0, of - 1))
 
 
 def train_unet(
@@ -141,25 +149,21 @@ def train_unet(
     device: str,
     seed: int,
     batch: int = 64,
-    boost: float = 1.0,
-    beginning: float = 0.0,
+    levels: NoiseLevels = NoiseLevels(),
 ) -> nn.ModuleDict:
-    """Train {"unet", "text"} together on unit-variance latents (n, 4, h, w); returns the averaged pair.
-
-    eps-prediction, weighted by `noise_weights` at `timesteps`.
-    """
+    """Train {"unet", "text"} to predict eps on unit-variance latents (n, 4, h, w); returns the averaged pair."""
     torch.manual_seed(seed)
     with torch.device("meta"):
         schedule = LatentDiffusion(MODEL)  # for its noise schedule only
     tokenizer = WordTokenizer(VOCABULARY, MODEL.text.positions)
-    weight = noise_weights(schedule.alphas_cumprod.float(), boost).to(device)
+    weight = levels.weights(schedule.alphas_cumprod.float()).to(device)
 
     def loss(step: int, share: float) -> Tensor:
         rng = np.random.default_rng((seed, 2, step))
         chosen = rng.integers(len(latents), size=batch)
         prompts = ["" if rng.random() < PROMPT_DROPOUT else caption(scenes[i], rng) for i in chosen]
         x0 = latents[chosen].to(device, memory_format=torch.channels_last)
-        t = timesteps(batch, schedule.num_timesteps, beginning, rng)
+        t = levels.draw(batch, schedule.num_timesteps, rng)
         noise = torch.from_numpy(rng.standard_normal(x0.shape, np.float32)).to(device)
         x_t = schedule.q_sample(x0, t.to(device), noise)
         with torch.autocast(device, torch.bfloat16, cache_enabled=False):  # a cache would be shared between threads

@@ -12,7 +12,7 @@ from comfyui_ddim.demo.loop import Budget, _Gradients, train
 from comfyui_ddim.demo.scenes import PAINTS, SHAPES, Scene, Solid, caption, random_scene, render
 from comfyui_ddim.demo.train import main
 from comfyui_ddim.demo.train_autoencoder import psnr, to_tensor
-from comfyui_ddim.demo.train_diffusion import noise_weights, standardise, timesteps
+from comfyui_ddim.demo.train_diffusion import NoiseLevels, standardise
 from comfyui_ddim.demo.words import VOCABULARY, labels
 from comfyui_ddim.networks import Autoencoder, AutoencoderConfig, load_checkpoint
 from torch import nn
@@ -86,16 +86,16 @@ def test_noise_weights():
     """Against the weight of each prediction's error: eps below an SNR of 5, x0 above it, v where a boost lets it."""
     alpha_bar = torch.tensor([0.999, 0.9, 0.5, 0.25, 0.01])
     snr = alpha_bar / (1 - alpha_bar)
-    plain = noise_weights(alpha_bar)
+    plain = NoiseLevels().weights(alpha_bar)
     assert torch.allclose(plain, torch.minimum(snr, torch.tensor(5.0)) / snr)
-    assert torch.allclose(noise_weights(alpha_bar, 5.0)[2:], torch.tensor([2.0, 4.0, 5.0]))
+    assert torch.allclose(NoiseLevels(boost=5.0).weights(alpha_bar)[2:], torch.tensor([2.0, 4.0, 5.0]))
 
 
 @pytest.mark.parametrize(("beginning", "late"), [(0.0, 0.25), (0.5, 0.625), (1.0, 1.0)])
 def test_timesteps_are_spread_evenly(beginning, late):
     """In every part of the range as many as its share says, one more or less where parts are cut."""
     rng = np.random.default_rng(0)
-    t = torch.cat([timesteps(64, 1000, beginning, rng) for _ in range(50)])
+    t = torch.cat([NoiseLevels(beginning=beginning).draw(64, 1000, rng) for _ in range(50)])
     assert t.dtype == torch.int64 and t.min() >= 0 and t.max() < 1000
     assert (t >= 750).float().mean() == pytest.approx(late, abs=0.01)
     counts = torch.histc(t.float(), 4, 0, 1000)
