@@ -2,7 +2,9 @@
 
 import sys
 
-from .cli import main
+from .cli import main, run_process
+
+__all__ = ["main", "run_process"]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process())
