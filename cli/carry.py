@@ -8,33 +8,37 @@ browser then opens the prompt.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..executor.errors import WorkflowError
 from ..executor.reading import convert_workflow
 from ..executor.reading.definition import parse_definition
-from .overrides import Change, Prompt, inputs_of
+from .overrides import Changes, Prompt, inputs_of
 
 
 def carry_over(
-    workflow: dict[str, Any], prompt: Prompt, changes: Iterable[Change], object_info: Mapping[str, Any]
+    workflow: dict[str, Any], prompt: Prompt, changes: Changes, object_info: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """A copy of `workflow` with the changed inputs' values from `prompt`; None if it can't say the same."""
-    wanted = {(node_id, name): inputs_of(prompt[node_id])[name] for node_id, name in changes}
-    if not wanted:
+    """A copy of `workflow` with the changes; None if it can't say the same as `prompt`, which has them."""
+    if not changes:
         return workflow
     changed = copy.deepcopy(workflow)
-    for (node_id, name), value in wanted.items():
-        for node in changed["nodes"]:
-            if isinstance(node, dict) and str(node.get("id")) == node_id and node.get("type") in object_info:
-                _set_widget(node, name, value, object_info[node["type"]])
+    for node in changed["nodes"]:
+        kind = node.get("type") if isinstance(node, dict) else None
+        if isinstance(kind, str) and kind in object_info:
+            for name, value in changes.get(str(node.get("id")), {}).items():
+                _set_widget(node, name, value, object_info[kind])
     try:
         converted = convert_workflow(changed, object_info)
     except WorkflowError:
         return None
-    said = {key: inputs_of(converted.get(key[0], {})).get(key[1]) for key in wanted}
-    return changed if said == wanted else None
+    same = all(
+        inputs_of(converted.get(node_id, {})).get(name) == inputs_of(prompt[node_id])[name]
+        for node_id, values in changes.items()
+        for name in values
+    )
+    return changed if same else None
 
 
 def _set_widget(node: dict[str, Any], name: str, value: Any, info: Mapping[str, Any]) -> None:

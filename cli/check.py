@@ -11,7 +11,8 @@ from ..executor.executor import Executor
 from .messages import fault_lines
 from .node_set import NodeSet, load_node_set
 from .options import add_file_option, add_node_options, new_parser
-from .sources import Source, name_sources
+from .output import one_line
+from .sources import named, open_source
 
 
 def add_parser(commands: Any) -> None:
@@ -29,19 +30,23 @@ def add_parser(commands: Any) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """Print a line per fault; 0 if there is none, else 2."""
-    sources = name_sources(arguments.files)
     node_set = load_node_set(arguments)
+    found = 0
     with using(node_set.context):
         executor = Executor(node_set.classes)
-        lines = [line for source in sources for line in _faults(source, node_set, executor)]
-    for line in lines:
-        print(line, file=arguments.out)
-    return 2 if lines else 0
+        for name in arguments.files:
+            for line in _faults(name, node_set, executor):
+                arguments.out.line(one_line(line))
+                found += 1
+    return 2 if found else 0
 
 
-def _faults(source: Source, node_set: NodeSet, executor: Executor) -> list[str]:
+def _faults(name: str, node_set: NodeSet, executor: Executor) -> list[str]:
     try:
-        nodes = source.read(node_set.object_info).nodes
+        source = open_source(name)
+        nodes = source.prompt(node_set.object_info).nodes
+        with named(source.name):
+            lines = fault_lines(nodes, executor.check(nodes), executor.node_classes)
     except WorkflowError as error:
         return [str(error)]
-    return [f"{source.name}: {line}" for line in fault_lines(nodes, executor.check(nodes), executor.node_classes)]
+    return [f"{source.name}: {line}" for line in lines]

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..executor.errors import WorkflowError
-from . import check, convert, nodes, run, show
+from . import check, convert, examples, nodes, run, show
 from .output import Results, error_line, escape, guarded_streams
 from .stopping import Stopped
 
-COMMANDS = (run, check, show, convert, nodes)
+COMMANDS = (run, check, show, convert, nodes, examples)
 
 
 def run_command_line(argv: list[str] | None) -> int:
@@ -23,7 +23,7 @@ def run_command_line(argv: list[str] | None) -> int:
         try:
             arguments = _parser(results).parse_args(argv)
         except SystemExit as exit_:  # --help, or an error that has been told
-            return _with_output(results, int(exit_.code or 0))
+            raise SystemExit(_with_output(results, int(exit_.code or 0))) from None
         _log(arguments.debug)
         arguments.out = results
         return _with_output(results, _guarded(arguments.command, arguments))
@@ -73,7 +73,7 @@ def _log(debug: bool) -> None:
 class _OneLine(logging.Formatter):
     """Messages of one line; a traceback below them keeps its own."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+    def formatMessage(self, record: logging.LogRecord) -> str:
         """The message, escaped."""
         return escape(super().formatMessage(record))
 

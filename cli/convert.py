@@ -12,7 +12,9 @@ from ..executor.context import using
 from ..executor.errors import WorkflowError
 from .node_set import load_node_set
 from .options import add_node_options, new_parser
-from .sources import open_sources
+from .output import to_json
+from .sources import open_source
+from .stopping import gently
 
 
 def add_parser(commands: Any) -> None:
@@ -41,13 +43,14 @@ def add_parser(commands: Any) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """Convert one file."""
-    (source,) = open_sources([arguments.file])
-    text = json.dumps(source.read(_object_info(arguments)).nodes, indent=2, ensure_ascii=False) + "\n"
+    source = open_source(arguments.file)
+    nodes = source.prompt(_object_info(arguments)).nodes
     if arguments.to is None:
-        arguments.out.write(text)
+        arguments.out.write(to_json(nodes, arguments.out.encoding))
         return 0
     try:
-        write_whole(arguments.to, text.encode())
+        with gently(lambda: None):
+            write_whole(arguments.to, to_json(nodes).encode())
     except OSError as error:
         raise WorkflowError(f"{arguments.to}: can't be written: {error.strerror}") from None
     return 0

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..executor.context import Context
 from .messages import name_node
+from .output import escape
 
 
 class Display:
@@ -28,6 +29,7 @@ class Display:
         self._out = arguments.out
         self._bars: dict[str, Any] = {}
         self._printed: set[Path] = set()
+        self._previews: list[Path] = []
         self.stopped_at: str | None = None
 
     def on_event(self, name: str, data: dict[str, Any]) -> None:
@@ -41,7 +43,7 @@ class Display:
         if name == "executed":
             data = {**data, "files": [str(path) for path in self._files(data["output"])]}
         if self._as_json:
-            print(json.dumps({"type": name, "data": _plain(data)}, default=str), file=self._out, flush=True)
+            self._out.line(json.dumps({"type": name, "data": _plain(data)}, default=str))
         elif name == "executed":
             self._print_paths(data)
 
@@ -75,9 +77,22 @@ class Display:
                 continue
             self._printed.add(path)
             if path.is_relative_to(self._folders["output"]):
-                print(path, file=self._out, flush=True)
+                self._out.line(path)
+            else:
+                self._previews.append(path)
+
+    def close(self) -> str:
+        """Print what comes last: where nothing was saved, the previews are the results. A note for the user, or ""."""
+        if self._as_json:
+            return ""
+        if not self._printed:
+            return "done, and no file was written"
+        for path in self._previews:
+            if len(self._previews) == len(self._printed):
+                self._out.line(path)
             elif not self._quiet:
-                print(f"preview: {path}", file=sys.stderr)
+                print(escape(f"preview: {path}"), file=sys.stderr)
+        return ""
 
 
 def _plain(data: dict[str, Any]) -> dict[str, Any]:

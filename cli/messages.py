@@ -9,7 +9,8 @@ from typing import Any
 from ..executor.node_check import Crash
 from ..executor.validation import Verdict
 from ..executor.validation_errors import type_name
-from .overrides import title_of
+from .output import escape
+from .overrides import class_of, title_of
 
 Prompt = dict[str, dict[str, Any]]
 
@@ -17,8 +18,8 @@ Prompt = dict[str, dict[str, Any]]
 def name_node(prompt: Prompt, node_id: str) -> str:
     """`node 3 (KSampler)`, with its title if it has one of its own."""
     node = prompt.get(node_id, {})
-    kind, title = node.get("class_type", "?"), title_of(node)
-    return f"node {node_id} ({kind})" if title == kind else f'node {node_id} ({kind} "{title}")'
+    kind, title = class_of(node), title_of(node)
+    return escape(f"node {node_id} ({kind})" if title == kind else f'node {node_id} ({kind} "{title}")')
 
 
 def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Container[str]) -> list[str]:
@@ -116,12 +117,6 @@ def _crash(prompt: Prompt, node_id: str, crash: Crash) -> str:
     if crash.reason == "no node":
         return f"{at}is linked to node {link[0]}, which isn't there"
     return f"{at}is linked to output {link[1]} of {name_node(prompt, link[0])}, which has no such output"
-
-
-def failure_line(prompt: Prompt, failure: Mapping[str, Any]) -> str:
-    """What a node died of."""
-    message = " ".join(str(failure["exception_message"]).split())
-    return f"{name_node(prompt, failure['node_id'])}: {message or failure['exception_type']}"
 
 
 def _short(value: Any) -> str:

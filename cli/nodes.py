@@ -45,13 +45,13 @@ def nodes_command(arguments: argparse.Namespace) -> int:
         width = max(map(len, info), default=0)
         for entry in sorted(info.values(), key=lambda entry: (entry["category"], entry["name"])):
             line = f"{entry['name'].ljust(width)}  {entry['display_name']}  [{entry['category']}]"
-            print(line, file=arguments.out)
+            arguments.out.line(line)
         return 0
     if name not in info:
         near = difflib.get_close_matches(name, info, 3)
         raise WorkflowError(f"no node class {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
     for line in node_lines(info[name]):
-        print(line, file=arguments.out)
+        arguments.out.line(line)
     return 0
 
 
@@ -59,5 +59,5 @@ def object_info_command(arguments: argparse.Namespace) -> int:
     """Print the definitions of all classes."""
     node_set = load_node_set(arguments)
     with using(node_set.context):
-        print(json.dumps(node_set.object_info, default=str), file=arguments.out)
+        arguments.out.line(json.dumps(node_set.object_info, default=str))
     return 0

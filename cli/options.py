@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
+
+from ..executor.errors import WorkflowError
+
+QUALITY = 90
+"""Of webp and jpeg pictures, unless --quality says otherwise."""
 
 
 def new_parser(
@@ -33,6 +39,33 @@ def add_file_option(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a workflow as the browser saves it, its API export, or a picture that carries one; - for stdin",
     )
+
+
+def add_format_options(parser: argparse.ArgumentParser) -> None:
+    """What SaveImage writes."""
+    parser.add_argument(
+        "--format", choices=("png", "webp", "jpeg"), default="png", help="what SaveImage writes (default: png)"
+    )
+    parser.add_argument(
+        "--quality",
+        metavar="1-100",
+        type=_quality,
+        help=f"of webp and jpeg, from small files to faithful ones (default: {QUALITY})",
+    )
+
+
+def check_format(arguments: argparse.Namespace) -> None:
+    """See that format and quality go together, and settle the quality; raises WorkflowError."""
+    if arguments.quality is not None and arguments.format == "png":
+        raise WorkflowError(f"--quality {arguments.quality}: a png has none; expected --format webp or jpeg with it")
+    if arguments.format != "png" and (arguments.comfyui or os.environ.get("COMFYUI_DIR")):
+        raise WorkflowError(f"--format {arguments.format}: ComfyUI's own nodes, which --comfyui brings, write png only")
+
+
+def _quality(text: str) -> int:
+    if text.isdecimal() and len(text) <= 3 and 1 <= int(text) <= 100:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to 100")
 
 
 def add_node_options(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 __all__ = ["GuardedStream", "Results", "error_line", "escape", "guarded_streams", "one_line", "to_json"]
 
-# Control characters (a terminal obeys them), line separators, marks that turn the direction of writing, lone surrogates.
+# Control characters (a terminal obeys them), line separators, marks that turn the way text runs, lone surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNPRINTABLE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}

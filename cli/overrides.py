@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,19 +12,29 @@ from ..executor.errors import WorkflowError
 from ..executor.graph import is_link
 
 Prompt = dict[str, dict[str, Any]]
-Change = tuple[str, str]
-"""`(node id, input)` of an input that was given another value."""
+Changes = dict[str, dict[str, Any]]
+"""Node id -> input -> the value it was given."""
 
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _NUMBERS = {"INT": int, "FLOAT": float}
+RANDOM = "random"
+"""The seed that asks for one to be drawn."""
+
 _SEEDS = ("seed", "noise_seed")
+_EXACT = 2**53 - 1  # the largest seed that the editor keeps exactly: its numbers are doubles
 
 
 def title_of(node: Mapping[str, Any]) -> str:
     """What the node is called in the browser."""
     meta = node.get("_meta")
     title = meta.get("title") if isinstance(meta, dict) else None
-    return str(title or node.get("class_type"))
+    return title if isinstance(title, str) and title else class_of(node)
+
+
+def class_of(node: Mapping[str, Any]) -> str:
+    """Its class; a text also where the file has none or something else there (which validation tells)."""
+    kind = node.get("class_type")
+    return kind if isinstance(kind, str) else "?"
 
 
 def inputs_of(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,14 +51,15 @@ def find_node(prompt: Prompt, name: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise WorkflowError(f"{len(found)} nodes are called {name!r}: say which by id, {', '.join(found)}")
+        ids = ", ".join(found[:12]) + (" ..." if len(found) > 12 else "")
+        raise WorkflowError(f"{len(found)} nodes are called {name!r}: say which by id, {ids}")
     known = ", ".join(f"{node_id} ({title_of(node)})" for node_id, node in list(prompt.items())[:12])
     raise WorkflowError(f"no node {name!r}; there are {known}{' ...' if len(prompt) > 12 else ''}")
 
 
-def set_inputs(prompt: Prompt, settings: Iterable[str], object_info: Mapping[str, Any]) -> list[Change]:
+def set_inputs(prompt: Prompt, settings: Iterable[str], object_info: Mapping[str, Any]) -> Changes:
     """Apply each "NODE.INPUT=VALUE" to the prompt, in place; the changes. Raises WorkflowError."""
-    changes = []
+    changes: Changes = {}
     for setting in settings:
         try:
             node_id, name, text = _parse(prompt, setting, object_info)
@@ -54,29 +67,47 @@ def set_inputs(prompt: Prompt, settings: Iterable[str], object_info: Mapping[str
             inputs = inputs_of(prompt[node_id])
             if _is_socket(declared) and (name not in inputs or is_link(inputs[name])):
                 raise WorkflowError(f"takes {_with_article(declared[0])}, which only another node can give")
-            inputs[name] = _value(text, declared)
-            changes.append((node_id, name))
+            inputs[name] = changes.setdefault(node_id, {})[name] = _value(text, declared)
         except WorkflowError as error:
             raise WorkflowError(f"--set {setting}: {error}") from None
     return changes
 
 
-def set_seed(prompt: Prompt, seed: int, object_info: Mapping[str, Any]) -> list[Change]:
-    """Give every node with a seed of its own this one; the changes. Raises WorkflowError if there is none."""
-    changes = []
-    for node_id, node in prompt.items():
-        declared = _declared(node, object_info)
-        for name in _SEEDS:
-            if name in declared and not is_link(inputs_of(node).get(name)):
-                inputs_of(node)[name] = seed
-                changes.append((node_id, name))
-    if not changes:
+def parse_seed(text: str) -> int | str:
+    """The value of --seed: a whole number, or `RANDOM`; raises argparse's error for anything else."""
+    if text == RANDOM:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is neither a whole number nor random") from None
+
+
+def set_seed(prompt: Prompt, seed: int | str, object_info: Mapping[str, Any]) -> Changes:
+    """Give every node with a seed of its own this one, in place; the changes.
+
+    `RANDOM` draws one that all of them take. Raises WorkflowError if no node has a seed.
+    """
+    places = [
+        (node_id, name, declared[name])
+        for node_id, node in prompt.items()
+        for declared in (_declared(node, object_info),)
+        for name in _SEEDS
+        if name in declared and not is_link(inputs_of(node).get(name))
+    ]
+    if not places:
         raise WorkflowError(f"--seed {seed}: no node has a seed")
+    if seed == RANDOM:
+        most = min(declared[1].get("max", _EXACT) if len(declared) > 1 else _EXACT for *_, declared in places)
+        seed = secrets.randbelow(int(min(most, _EXACT)) + 1)
+    changes: Changes = {}
+    for node_id, name, _ in places:
+        inputs_of(prompt[node_id])[name] = changes.setdefault(node_id, {})[name] = seed
     return changes
 
 
 def _declared(node: Mapping[str, Any], object_info: Mapping[str, Any]) -> dict[str, Any]:
-    inputs = object_info.get(str(node.get("class_type")), {}).get("input", {})
+    inputs = object_info.get(class_of(node), {}).get("input", {})
     return {**inputs.get("required", {}), **inputs.get("optional", {})}
 
 
@@ -95,7 +126,7 @@ def _parse(prompt: Prompt, setting: str, object_info: Mapping[str, Any]) -> tupl
                     return find_node(prompt, called), input_name, setting[len(start) :]
     node = prompt[find_node(prompt, name)]
     known = ", ".join({**_declared(node, object_info), **inputs_of(node)}) or "none"
-    raise WorkflowError(f"{node['class_type']} has no input {left[len(name) + 1 :]!r}; it has {known}")
+    raise WorkflowError(f"{class_of(node)} has no input {left[len(name) + 1 :]!r}; it has {known}")
 
 
 def _value(text: str, declared: Any) -> Any:
@@ -115,10 +146,11 @@ def _value(text: str, declared: Any) -> Any:
         try:
             return _NUMBERS[kind](text)
         except ValueError:
-            raise WorkflowError(f"{text!r} is not {_with_article(kind)}") from None
+            shown = repr(text) if len(text) <= 60 else f"{text[:57]!r}..."
+            raise WorkflowError(f"{shown} is not {_with_article(kind)}") from None
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

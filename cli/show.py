@@ -12,7 +12,7 @@ from ..executor.graph import is_link, links
 from .definition_texts import allowed
 from .node_set import load_node_set
 from .options import add_file_option, add_node_options, new_parser
-from .overrides import Prompt, inputs_of, title_of
+from .overrides import Prompt, class_of, inputs_of, title_of
 from .sources import open_sources
 
 
@@ -35,11 +35,11 @@ def command(arguments: argparse.Namespace) -> int:
     node_set = load_node_set(arguments)
     with using(node_set.context):
         for source in sources:
-            prompt = source.read(node_set.object_info).nodes
+            prompt = source.prompt(node_set.object_info).nodes
             if len(sources) > 1:
-                print(f"{source.name}:", file=arguments.out)
+                arguments.out.line(f"{source.name}:")
             for line in graph_lines(prompt, node_set.object_info):
-                print(line, file=arguments.out)
+                arguments.out.line(line)
     return 0
 
 
@@ -47,10 +47,10 @@ def graph_lines(prompt: Prompt, object_info: Mapping[str, Any]) -> Iterator[str]
     """The lines about a prompt: a node, then its inputs, `= value` where `--set` can change it, `<- source` links."""
     for node_id in _in_order(prompt):
         node = prompt[node_id]
-        kind, title = node.get("class_type"), title_of(node)
+        kind, title = class_of(node), title_of(node)
         yield f"{node_id}  {kind}" + (f'  "{title}"' if title != kind else "")
         inputs = inputs_of(node)
-        declared = object_info.get(str(kind), {}).get("input", {})
+        declared = object_info.get(kind, {}).get("input", {})
         declared = {**declared.get("required", {}), **declared.get("optional", {})}
         width = max(map(len, inputs), default=0)
         for name, value in inputs.items():

@@ -2,56 +2,75 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..executor.errors import WorkflowError
-from ..executor.reading import Prompt, read_workflow
-from ..executor.reading.files import read_documents
+from ..executor.reading import Changes, Documents, Prompt, prompt_of, read_documents
+from .examples import PREFIX, example_path
+from .output import escape
+
+MAX_STREAM = 256 * 2**20
+"""Bytes read of standard input or a pipe; a picture with a workflow in it is smaller."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read; `name` is what messages call it."""
+    """A file that has been read; `name` is what messages call it."""
 
     name: str
-    content: Path | bytes
+    documents: Documents
 
-    def read(self, object_info: dict[str, Any]) -> Prompt:
-        """The prompt in it; raises WorkflowError."""
-        try:
-            return read_workflow(self.content, object_info)
-        except WorkflowError as error:
-            raise self._named(error) from None
-
-    def glance(self) -> None:
-        """See that there is a workflow in it, before node classes are loaded; raises WorkflowError."""
-        try:
-            read_documents(self.content)
-        except WorkflowError as error:
-            raise self._named(error) from None
-
-    def _named(self, error: WorkflowError) -> WorkflowError:
-        text = str(error)
-        known = "workflow" if isinstance(self.content, bytes) else str(self.content)
-        return WorkflowError(f"{self.name}: {text.removeprefix(f'{known}: ')}")
+    def prompt(self, object_info: Mapping[str, Any], changes: Changes | None = None) -> Prompt:
+        """The prompt in it, with these changes; raises WorkflowError."""
+        with named(self.name):
+            return prompt_of(self.documents, object_info, changes)
 
 
-def name_sources(names: list[str]) -> list[Source]:
-    """The files of these names ("-": standard input)."""
-    return [
-        Source("standard input", sys.stdin.buffer.read() if sys.stdin is not None else b"")
-        if name == "-"
-        else Source(name, Path(name))
-        for name in names
-    ]
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """A WorkflowError that leaves the block says that it is about this source."""
+    try:
+        yield
+    except WorkflowError as error:
+        error.source = error.source or name
+        raise
 
 
 def open_sources(names: list[str]) -> list[Source]:
-    """The same, each glanced at."""
-    sources = name_sources(names)
-    for source in sources:
-        source.glance()
-    return sources
+    """Read the files of these names; raises WorkflowError for the first that holds no workflow."""
+    return [open_source(name) for name in names]
+
+
+def open_source(name: str) -> Source:
+    """Read one file: a path, "-" for standard input, or "example:NAME"; raises WorkflowError."""
+    shown = "standard input" if name == "-" else escape(name)
+    with named(shown):
+        return Source(shown, read_documents(_content(name)))
+
+
+def _content(name: str) -> Path | bytes:
+    if name == "-":
+        return b"" if sys.stdin is None else _limited(sys.stdin.buffer)
+    path = Path(name)
+    with contextlib.suppress(OSError, ValueError):  # told where the file is opened
+        if name.startswith(PREFIX) and not path.exists():
+            return example_path(name.removeprefix(PREFIX))
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe can be read once only
+            with path.open("rb") as file:
+                return _limited(file)
+    return path
+
+
+def _limited(file: BinaryIO) -> bytes:
+    try:
+        data = file.read(MAX_STREAM + 1)
+    except OSError as error:
+        raise WorkflowError(f"can't be read: {error.strerror}") from None
+    if len(data) > MAX_STREAM:
+        raise WorkflowError(f"more than {MAX_STREAM} bytes; a file with a workflow is smaller")
+    return data

@@ -22,7 +22,16 @@ __all__ = [
 
 
 class WorkflowError(ValueError):
-    """A workflow that can't be read, converted or run; its text is one line: place and fault."""
+    """A workflow that can't be read, converted or run; its text is one line: place and fault.
+
+    `source` is what it was read from, "" if nobody has said yet; it comes first in the text.
+    """
+
+    source = ""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{self.source}: {text}" if self.source else text
 
 
 class NodeNotFoundError(WorkflowError):

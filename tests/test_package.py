@@ -35,6 +35,8 @@ FORBIDDEN = {
 # Where one of two things is chosen, or what takes seconds waits until it is needed.
 LATE = {
     ("__init__", "nodes"),
+    ("cli", "cli.command_line"),
+    ("cli", "cli.output"),
     ("nodes", "nodes.core"),
     ("cli.node_set", "nodes"),
     ("cli.node_set", "executor.comfyui"),
@@ -192,7 +194,6 @@ WRITES = {"write_text", "write_bytes", "save", "save_file", "savez", "tofile"}
 WRITE_MODES = ("w", "a", "x", "+")
 # What may be written as it comes: a log that grows line by line, pictures in memory, a sheet for the eye.
 WRITTEN_DIRECTLY = {("demo/loop.py", "open"), ("nodes/files.py", "save"), ("demo/evaluate.py", "save")}
-WRITTEN_DIRECTLY |= {("cli/__init__.py", "open")}  # the null device
 
 
 def direct_writes(path: Path) -> set[tuple[str, str]]:

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WorkflowError
-from .convert import convert_workflow
+from .convert import Changes, convert_workflow
 from .files import Documents, read_documents
 from .limits import MAX_NODES
 from .png import embed_metadata
 
-__all__ = ["Prompt", "convert_workflow", "embed_metadata", "read_workflow"]
+__all__ = [
+    "Changes",
+    "Documents",
+    "Prompt",
+    "convert_workflow",
+    "embed_metadata",
+    "prompt_of",
+    "read_documents",
+    "read_workflow",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +41,34 @@ def read_workflow(source: Path | bytes | str, object_info: Mapping[str, Any] | N
     needed for the browser's form only. Raises WorkflowError, one line that names the file.
     """
     try:
-        return _prompt(read_documents(source), object_info)
+        return prompt_of(read_documents(source), object_info)
     except WorkflowError as error:
-        name = "workflow" if isinstance(source, bytes) else str(source)
-        raise WorkflowError(f"{name}: {error}") from None
+        error.source = "workflow" if isinstance(source, bytes) else str(source)
+        raise
 
 
-def _prompt(documents: Documents, object_info: Mapping[str, Any] | None) -> Prompt:
+def prompt_of(documents: Documents, object_info: Mapping[str, Any] | None, changes: Changes | None = None) -> Prompt:
+    """The prompt of a file that has been read; see `read_workflow`.
+
+    `changes` are values of inputs by node id and name, in place of what the file says. They come first: what is
+    derived from values (a file name that holds a seed) is derived from theirs. Those of other nodes are passed over.
+    """
     if documents.prompt is not None:
         if len(documents.prompt) > MAX_NODES:
             raise WorkflowError(f"{len(documents.prompt)} nodes; at most {MAX_NODES} are read")
-        return Prompt(_fresh(documents.prompt), documents.workflow)
+        return Prompt(_changed(_fresh(documents.prompt), changes or {}), documents.workflow)
     assert documents.workflow is not None
     if object_info is None:
         raise WorkflowError("saved by the browser; reading it takes the definitions of its nodes (object_info)")
-    return Prompt(convert_workflow(documents.workflow, object_info), documents.workflow)
+    return Prompt(convert_workflow(documents.workflow, object_info, changes=changes), documents.workflow)
+
+
+def _changed(prompt: dict[str, Any], changes: Changes) -> dict[str, Any]:
+    for node_id, values in changes.items():
+        inputs = prompt.get(node_id, {}).get("inputs")
+        if isinstance(inputs, dict):
+            prompt[node_id]["inputs"] = {**inputs, **values}
+    return prompt
 
 
 def _fresh(prompt: dict[str, Any]) -> dict[str, Any]:

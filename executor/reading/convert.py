@@ -18,6 +18,9 @@ from .resolve import Resolver
 from .set_get_nodes import join_by_name
 from .widget_inputs import Filler
 
+Changes = Mapping[str, Mapping[str, Any]]
+"""Node id -> input -> the value it shall have."""
+
 MUTES_MORE = (1, 41)
 """The editor's version since which a muted Reroute passes nothing on, and a widget that is fed by what doesn't run
 sends the value it holds itself."""
@@ -29,12 +32,14 @@ def convert_workflow(
     *,
     now: datetime | None = None,
     rng: random.Random | None = None,
+    changes: Changes | None = None,
 ) -> dict[str, Any]:
     """The API form of a browser-saved workflow: {id: {"class_type", "inputs", "_meta"}}, inner nodes as `host:id`.
 
     `object_info` says what each node class declares, as ComfyUI's /object_info does. `now` is the time for %date:...%
-    in file names, and `rng` decides between the {alternatives} of prompts, by default always in the same way. Raises
-    WorkflowError for a workflow that is malformed or goes in circles, and for types that `object_info` doesn't know.
+    in file names, and `rng` decides between the {alternatives} of prompts, by default always in the same way. `changes`
+    are values in place of the workflow's, set before anything is derived from them. Raises WorkflowError for a workflow
+    that is malformed or goes in circles, and for types that `object_info` doesn't know.
     """
     parsed = parse_workflow(workflow)
     definitions = _definitions(parsed, object_info)
@@ -45,7 +50,7 @@ def convert_workflow(
     held = held_values(flat)
     mutes_more = parsed.editor >= MUTES_MORE
     resolver = Resolver(flat, held.slots, mutes_more)
-    filler = Filler(flat, resolver, held.widgets, now or datetime.now(), rng or random.Random(0))
+    filler = Filler(flat, resolver, held.widgets, now or datetime.now(), rng or random.Random(0), changes or {})
     return {node.id: _entry(node, filler, running, keeps_values=mutes_more) for node in running.values()}
 
 
@@ -102,6 +107,7 @@ def _entry(node: FlatNode, filler: Filler, running: Mapping[str, FlatNode], keep
                 inputs.pop(name, None)
         else:  # also for an input that is no widget: then the widget is on a host
             inputs.setdefault(name, _wrapped(source.value))
+    inputs |= filler.changed(node)
     title = node.node.title or node.definition.title
     return {"class_type": node.node.type, "inputs": inputs, "_meta": {"title": title}}
 

@@ -17,13 +17,17 @@ from .widgets import widget_values
 
 @dataclass(slots=True)
 class Filler:
-    """Fills in the widgets of a flat graph's nodes; `now` and `rng` are for texts that ask for them."""
+    """Fills in the widgets of a flat graph's nodes; `now` and `rng` are for texts that ask for them.
+
+    `changes` (node id -> input -> value) take the place of what widgets hold, and are sent as they are.
+    """
 
     flat: Mapping[str, FlatNode]
     resolver: Resolver
     set_by_hosts: Mapping[str, Mapping[str, Any]]
     now: datetime
     rng: random.Random
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     _names: dict[str, FlatNode] = field(default_factory=dict)
 
     def found(self, node: FlatNode) -> dict[str, Source | Held]:
@@ -50,10 +54,18 @@ class Filler:
                 value = as_text(value) if not isinstance(value, str | list | dict) else value
             if widget.type == "STRING" and widget.options.get("dynamicPrompts") and isinstance(value, str):
                 value = choose(value, self.rng)
-            if widget.name == "filename_prefix" and node.node.type in PREFIXED and isinstance(value, str):
-                value = fill_in(value, self._widget, self.now)
-            values[widget.name] = value
+            values[widget.name] = self._filled_in(node, widget.name, value)
         return values
+
+    def changed(self, node: FlatNode) -> dict[str, Any]:
+        """Input name -> value, of the inputs that were changed."""
+        changes = self.changes.get(node.id, {})
+        return {name: self._filled_in(node, name, value) for name, value in changes.items()}
+
+    def _filled_in(self, node: FlatNode, name: str, value: Any) -> Any:
+        if name == "filename_prefix" and node.node.type in PREFIXED and isinstance(value, str):
+            return fill_in(value, self._widget, self.now)
+        return value
 
     def _widget(self, name: str, widget: str) -> Any:
         """The value of a widget of the node that is named so for search and replace, or else titled so."""
@@ -66,4 +78,4 @@ class Filler:
                 if node.definition is not None and isinstance(known_as, str):
                     self._names[known_as] = node
         node = self._names[name]
-        return self.held(node, self.found(node))[widget]
+        return (self.held(node, self.found(node)) | dict(self.changes.get(node.id, {})))[widget]

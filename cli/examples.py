@@ -1,0 +1,83 @@
+"""`examples`: the workflows that ship, listed and copied; `example:NAME` is one of them wherever a FILE is."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from pathlib import Path
+from typing import Any
+
+from ..atomic import write_whole
+from ..executor.errors import WorkflowError
+from .options import new_parser
+from .stopping import gently
+
+PREFIX = "example:"
+FOLDER = Path(__file__).parents[1] / "workflows"
+EXAMPLES = {
+    "text_to_image": "the shortest way from a prompt to a picture",
+    "image_to_image": "a picture changed by a prompt, more or less with denoise",
+    "inpaint": "one half of a picture painted anew, the other kept exactly",
+    "inpaint_repaint": "the same with RePaint",
+    "guidance_schedule": "guidance in the first half only, at a quarter less work",
+    "guidance_curves": "four guidance curves on one seed",
+    "eta_sweep": "one seed from DDIM (eta 0) to DDPM (eta 1)",
+    "variations": "four pictures of one prompt",
+    "interpolation": "seven pictures on the way from one seed to another",
+    "inversion_edit": "a picture back to its noise, and to another picture from there",
+    "film_strip": "a run from step to step",
+    "controlnet": "a line drawing says where, the prompt says which colours",
+    "schedule_plot": "alpha-bar, noise, guidance and eta of a run, drawn before it runs",
+}
+"""What each shows, by name."""
+
+
+def example_path(name: str) -> Path:
+    """The file of an example; raises WorkflowError if there is none of this name."""
+    if name not in EXAMPLES:
+        near = difflib.get_close_matches(name, EXAMPLES, 1)
+        hint = f"did you mean {near[0]}?" if near else "comfyui-ddim examples lists them"
+        raise WorkflowError(f"no example {name!r}; {hint}")
+    return FOLDER / f"{name}.json"
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command to the command line."""
+    parser = new_parser(
+        commands,
+        "examples",
+        command,
+        "List the workflows that ship, or copy them",
+        [
+            ("comfyui-ddim examples", "the list"),
+            ("comfyui-ddim examples text_to_image inpaint", "copy these two here"),
+            ("comfyui-ddim examples --all --to workflows", "copy all into a folder"),
+            ("comfyui-ddim run example:text_to_image", "run one as it is"),
+        ],
+    )
+    parser.add_argument("names", metavar="NAME", nargs="*", help="the examples to copy")
+    parser.add_argument("--all", action="store_true", help="copy all of them")
+    parser.add_argument("--to", metavar="DIR", type=Path, help="the folder to copy to (default: .)")
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Print the list, or copy and print the paths; what is there already is never replaced."""
+    names = list(EXAMPLES) if arguments.all else arguments.names
+    if not names:
+        if arguments.to is not None:
+            raise WorkflowError(f"--to {arguments.to}: says where, but not what; expected names, or --all")
+        width = max(map(len, EXAMPLES))
+        for name, shows in EXAMPLES.items():
+            arguments.out.line(f"{name.ljust(width)}  {shows}")
+        return 0
+    folder = arguments.to or Path()
+    copies = {folder / f"{name}.json": example_path(name.removeprefix(PREFIX)) for name in dict.fromkeys(names)}
+    for target in copies:
+        if target.exists():
+            raise WorkflowError(f"{target}: is there already, and would be replaced; --to DIR copies elsewhere")
+    with gently(lambda: None):
+        folder.mkdir(parents=True, exist_ok=True)
+        for target, path in copies.items():
+            write_whole(target, path.read_bytes())
+            arguments.out.line(target)
+    return 0
