@@ -128,14 +128,3 @@ def guarded_streams() -> Iterator[Results]:
     results, errors = Results(sys.stdout), GuardedStream(sys.stderr)
     with contextlib.redirect_stdout(errors), contextlib.redirect_stderr(errors):  # type: ignore[type-var]
         yield results
-
-
-def fill_closed_descriptors() -> None:
-    """Open the null device in place of standard streams that the caller closed.
-
-    The next files opened would take their numbers, and what a library writes to "standard output" would end in them.
-    """
-    with contextlib.suppress(OSError):
-        while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-            pass
-        os.close(number)

@@ -1,17 +1,16 @@
 """Ctrl-C (SIGINT) and SIGTERM: at any moment one line, and exit code 130 or 143.
 
-While nothing is written the process ends at once, for an exception could be swallowed by whatever is being imported.
-While a workflow runs or a file is written, `gently` gives it time to come to a good end.
+A process of the command's own ends at once (see `__main__`), and elsewhere Python's KeyboardInterrupt comes. While a
+workflow runs or a file is written, `gently` gives it time to come to a good end.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Callable, Iterator
 
-__all__ = ["Stopped", "end_at_once", "gently", "ignore"]
+__all__ = ["Stopped", "gently"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,18 +21,6 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, signum: int):
         super().__init__()
         self.exit_code = 128 + signum
-
-
-def end_at_once() -> None:
-    """From now on, and for good, a signal ends the process with a line on standard error."""
-    for signum in SIGNALS:
-        signal.signal(signum, _end)
-
-
-def ignore() -> None:
-    """The work is done and its exit code known: nothing is left to stop."""
-    for signum in SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
@@ -70,9 +57,3 @@ def gently(stop: Callable[[], None]) -> Iterator[None]:
         restore()
     if came:
         raise Stopped(came[0])
-
-
-def _end(signum: int, frame: object) -> None:
-    with contextlib.suppress(OSError):
-        os.write(2, b"comfyui-ddim: stopped\n")
-    os._exit(128 + signum)

@@ -35,8 +35,7 @@ FORBIDDEN = {
 # Where one of two things is chosen, or what takes seconds waits until it is needed.
 LATE = {
     ("__init__", "nodes"),
-    ("cli", "cli.command_line"),
-    ("cli", "cli.output"),
+    ("__main__", "cli"),
     ("nodes", "nodes.core"),
     ("cli.node_set", "nodes"),
     ("cli.node_set", "executor.comfyui"),
