@@ -45,7 +45,7 @@ class Panel:
     y_range: tuple[float, float]
 
     def place(self, box: Box, x: float, y: float) -> tuple[float, float]:
-        """Where the value (x, y) lies in `box`, in pixels from the picture's upper left corner."""
+        """Where the value (x, y) lies in `box`, in pixels from the image's upper left corner."""
         left, top, right, bottom = box
         (x0, x1), (y0, y1) = self.x_range, self.y_range
         return left + (x - x0) / (x1 - x0) * (right - left), bottom - (y - y0) / (y1 - y0) * (bottom - top)
@@ -78,7 +78,7 @@ def _font_size(width: int, height: int) -> int:
 
 
 def areas(count: int, width: int, height: int) -> list[Box]:
-    """The plot areas of `count` panels in two columns, in a picture of width x height."""
+    """The plot areas of `count` panels in two columns, in an image of width x height."""
     em = _font_size(width, height)
     head, rows = 2.4 * em, -(-count // COLUMNS)
     across, down = width / COLUMNS, (height - head) / rows
@@ -94,7 +94,7 @@ def areas(count: int, width: int, height: int) -> list[Box]:
 
 
 def draw_panels(panels: Sequence[Panel], title: str, x_label: str, width: int, height: int) -> Image.Image:
-    """The panels in two columns under a title, as an RGB picture of width x height (256 x 256 or more)."""
+    """The panels in two columns under a title, as an RGB image of width x height (256 x 256 or more)."""
     scale = 4 if width * height <= 2**20 else 2  # pillow draws hard edges: drawn larger, and made smaller again
     boxes = areas(len(panels), width, height)
     large = Image.new("RGB", (width * scale, height * scale), PAPER)
@@ -112,7 +112,7 @@ def draw_panels(panels: Sequence[Panel], title: str, x_label: str, width: int, h
 
 @dataclass(frozen=True)
 class _Pen:
-    """Draws in the small picture's pixels on the large one."""
+    """Draws in the small image's pixels on the large one."""
 
     draw: ImageDraw.ImageDraw
     scale: int
@@ -134,7 +134,7 @@ class _Pen:
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes text of one size, `em` pixels, on the small picture."""
+    """Writes text of one size, `em` pixels, on the small image."""
 
     draw: ImageDraw.ImageDraw
     em: int

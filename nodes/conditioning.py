@@ -11,12 +11,12 @@ def encode(clip, prompt: str) -> list:
 
 
 class DDIMConditioning:
-    """What the picture should show, and what it should not."""
+    """What the image should show, and what it should not."""
 
     DISPLAY_NAME = "Conditioning (DDIM)"
     CATEGORY = "DDIM"
     DESCRIPTION = (
-        "Encodes a prompt and a negative prompt. Guidance leads away from the negative one, which may stay empty."
+        "Encodes a prompt and a negative prompt. Guidance steers away from the negative one, which may stay empty."
     )
     FUNCTION = "encode"
     RETURN_TYPES = ("CONDITIONING", "CONDITIONING")
@@ -33,8 +33,8 @@ class DDIMConditioning:
         return {
             "required": {
                 "clip": socket("CLIP", "The text encoder of the checkpoint."),
-                "positive": text("", "What the picture should show."),
-                "negative": text("", "What the picture should not show; may stay empty."),
+                "positive": text("", "What the image should show."),
+                "negative": text("", "What the image should not show; may stay empty."),
             }
         }
 

@@ -9,7 +9,7 @@ from .sockets import choice, number, seed, socket, whole
 
 __all__ = ["DDIMFixedNoise", "DDIMGuider", "DDIMSamplerSelect", "DDIMSigmas"]
 
-CATEGORY = "DDIM/parts"
+CATEGORY = "DDIM/custom sampling"
 
 
 class DDIMSamplerSelect:
@@ -19,7 +19,7 @@ class DDIMSamplerSelect:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "DDIM as a sampler for SamplerCustomAdvanced and everything else that takes one. It follows whatever sigmas "
-        "it is given; with those of Sigmas (DDIM) it makes the same picture as the DDIM Sampler node."
+        "it is given; with those of Sigmas (DDIM) it makes the same image as the DDIM Sampler node."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("SAMPLER",)
@@ -41,11 +41,11 @@ class DDIMSamplerSelect:
             },
             "optional": {
                 "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for every step, in place of the number."),
-                "x0": socket("LATENT", "What to keep under the latent's mask; without it, the latent itself."),
+                "x0": socket("LATENT", "What to keep outside the latent's mask; without it, the latent itself."),
                 "schedule": socket(
-                    SCHEDULE, "Whose way to start, to land and to keep a masked part; the steps come from the sigmas."
+                    SCHEDULE, "How to start, land and keep what is outside the mask; the steps come from the sigmas."
                 ),
-                "options": socket(OPTIONS, "The rarer controls, from Options (DDIM) and its kin."),
+                "options": socket(OPTIONS, "Rarer controls, from Options (DDIM) and related nodes."),
             },
         }
 
@@ -70,7 +70,7 @@ class DDIMSigmas:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "The noise levels of a run as ComfyUI's sigmas, for SamplerCustomAdvanced with any sampler. Without a schedule "
-        "exactly as many steps as asked, ending clean; Schedule (DDIM) has the other tables."
+        "exactly as many steps as asked, ending clean; Schedule (DDIM) has others."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("SIGMAS",)
@@ -86,10 +86,10 @@ class DDIMSigmas:
                 "model": socket("MODEL", "The model that will sample; each has noise levels of its own."),
                 "steps": whole(20, 1, 1000, "Steps to take."),
                 "denoise": number(
-                    1.0, 0.01, 1, 0.01, "Below 1 the last steps of a longer table, to start from a picture's latent."
+                    1.0, 0.01, 1, 0.01, "Below 1, the last steps of a longer run, to start from an image's latent."
                 ),
             },
-            "optional": {"schedule": socket(SCHEDULE, "The table of timesteps, from Schedule (DDIM).")},
+            "optional": {"schedule": socket(SCHEDULE, "The timesteps, from Schedule (DDIM).")},
         }
 
     def make(self, model, steps: int, denoise: float, schedule: Scheme | None = None) -> tuple:
@@ -118,7 +118,7 @@ class DDIMGuider:
         return {
             "required": {
                 "model": socket("MODEL", "The model that removes the noise."),
-                "positive": socket("CONDITIONING", "What the picture should show."),
+                "positive": socket("CONDITIONING", "What the image should show."),
                 "negative": socket("CONDITIONING", "What it should not show."),
                 "cfg": number(5.0, 0, 100, 0.1, "Guidance scale: how strongly to follow the prompt. 1 is off."),
             },

@@ -1,4 +1,4 @@
-"""From a picture back to the noise that it comes from."""
+"""From an image back to the noise that it comes from."""
 
 from dataclasses import replace
 
@@ -18,52 +18,54 @@ class DDIMInvert:
     DISPLAY_NAME = "Invert (DDIM)"
     CATEGORY = "DDIM"
     DESCRIPTION = (
-        "Finds the noise that DDIM would turn into a given picture: sample from it again with another prompt to edit "
-        "the picture. Use the same steps and schedule in the sampler, and eta 0."
+        "Finds the noise that DDIM would turn into a given image: sample from it again with another prompt to edit "
+        "the image. Use the same steps and schedule in the sampler, and eta 0."
     )
     FUNCTION = "invert"
     RETURN_TYPES = ("LATENT", OPTIONS, "FLOAT", "FLOAT", "INT")
     RETURN_NAMES = ("x_T", "options", "residual", "residuals", "calls")
     OUTPUT_TOOLTIPS = (
         "The noise, for the sampler's x_T input.",
-        "Options that make the way back exact, in mode 'exact'.",
-        "The largest error of any step; of the plain mode, how far each step is off.",
+        "Options that bring the sampler back to the image exactly, in mode 'exact'.",
+        "The largest error of any step; in plain mode, how far it is off.",
         "The error of each step, in the sampler's order, as one list of numbers.",
-        "How often the model was asked.",
+        "The number of model calls.",
     )
     SEARCH_ALIASES = ("encode", "unsampler", "noise inversion", "ddim encode")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A picture's latent, and how exactly to go back."""
+        """An image's latent, and how exactly to go back."""
         return {
             "required": {
                 "model": socket("MODEL", "The model that will sample from the noise."),
-                "positive": socket("CONDITIONING", "A prompt that describes the picture; or an empty one."),
+                "positive": socket("CONDITIONING", "A prompt that describes the image; or an empty one."),
                 "negative": socket("CONDITIONING", "A negative prompt; without effect at cfg 1."),
-                "latent": socket("LATENT", "The picture's latent."),
+                "latent": socket("LATENT", "The image's latent."),
                 "steps": whole(50, 1, 1000, "Steps to take; take as many in the sampler."),
-                "cfg": number(1.0, 0, 100, 0.1, "Guidance scale on the way back; 1 (off) is the most stable."),
+                "cfg": number(1.0, 0, 100, 0.1, "Guidance scale during inversion; 1 (off) is the most stable."),
                 "mode": choice(
                     ["plain", "fixed point", "exact"],
-                    "plain: one model call a step. fixed point: several, until a step fits. exact: also remembers the "
-                    "errors left, for the sampler to undo.",
+                    "plain: one model call a step. fixed point: several, until a step fits. exact: also records the "
+                    "remaining errors, for the sampler to undo.",
                     "fixed point",
                 ),
                 "iterations": whole(5, 1, 100, "fixed point, exact: at most this many model calls a step."),
                 "tolerance": number(1e-4, 0, 1, 1e-5, "fixed point: a step whose error is at most this is done."),
-                "damping": number(1.0, 0.05, 1, 0.05, "Share of each correction that is made; less is steadier."),
+                "damping": number(
+                    1.0, 0.05, 1, 0.05, "Fraction of each correction that is applied; lower is more stable."
+                ),
             },
             "optional": {
-                "schedule": socket(SCHEDULE, "The table of timesteps; give the sampler the same."),
-                "options": socket(OPTIONS, "Options from another node, to go on from."),
+                "schedule": socket(SCHEDULE, "The timesteps, from Schedule (DDIM); give the sampler the same."),
+                "options": socket(OPTIONS, "Options from another node, to add to."),
                 "denoise": number(
                     1.0,
                     0.01,
                     1,
                     0.01,
-                    "How far back to go: 1 is to pure noise. Below 1, give the sampler the same, and the same latent: "
-                    "an edit that keeps more of the picture.",
+                    "How far to invert: 1 is to pure noise. Below 1, give the sampler the same, and the same latent: "
+                    "an edit that keeps more of the image.",
                 ),
             },
         }

@@ -1,4 +1,4 @@
-"""Latents: empty ones, and the way between pictures and latents."""
+"""Latents: empty ones, and the way between images and latents."""
 
 import torch
 
@@ -10,17 +10,17 @@ FACTOR = 8
 
 
 def empty_latent(width: int, height: int, batch_size: int) -> dict:
-    """LATENT of zeros for pictures of width x height pixels."""
+    """LATENT of zeros for images of width x height pixels."""
     return {"samples": torch.zeros(batch_size, 4, height // FACTOR, width // FACTOR)}
 
 
 class DDIMEmptyLatent:
-    """Where text to image begins: no picture, only its size."""
+    """Where text to image begins: no image, only its size."""
 
     DISPLAY_NAME = "Empty Latent (DDIM)"
     CATEGORY = "DDIM/latents"
     DESCRIPTION = (
-        "An empty latent of the size that the picture shall have. The model that ships draws 128 x 128, Stable "
+        "An empty latent for images of the given size. The model that ships draws 128 x 128, Stable "
         "Diffusion 1 draws 512 x 512."
     )
     FUNCTION = "make"
@@ -30,12 +30,12 @@ class DDIMEmptyLatent:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Size and number of pictures."""
+        """Size and number of images."""
         return {
             "required": {
-                "width": whole(128, 16, 16384, "Width of the picture in pixels.", FACTOR),
-                "height": whole(128, 16, 16384, "Height of the picture in pixels.", FACTOR),
-                "batch_size": whole(1, 1, 4096, "How many pictures to make at once."),
+                "width": whole(128, 16, 16384, "Width of the image in pixels.", FACTOR),
+                "height": whole(128, 16, 16384, "Height of the image in pixels.", FACTOR),
+                "batch_size": whole(1, 1, 4096, "How many images to make at once."),
             }
         }
 
@@ -45,22 +45,22 @@ class DDIMEmptyLatent:
 
 
 class DDIMEncode:
-    """A picture to its latent."""
+    """An image to its latent."""
 
     DISPLAY_NAME = "Encode (DDIM)"
     CATEGORY = "DDIM/latents"
-    DESCRIPTION = "Encodes a picture into a latent, to start from it or to keep parts of it."
+    DESCRIPTION = "Encodes an image into a latent, to start from it or to keep parts of it."
     FUNCTION = "encode"
     RETURN_TYPES = ("LATENT",)
-    OUTPUT_TOOLTIPS = ("The picture's latent, one latent pixel for 8 x 8 pixels.",)
+    OUTPUT_TOOLTIPS = ("The image's latent, one latent pixel for 8 x 8 pixels.",)
     SEARCH_ALIASES = ("vae encode", "image to latent", "img2img")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A picture and the autoencoder."""
+        """An image and the autoencoder."""
         return {
             "required": {
-                "pixels": socket("IMAGE", "The picture to encode; edges past a multiple of 8 pixels are cut."),
+                "pixels": socket("IMAGE", "The image to encode; edges past a multiple of 8 pixels are cut."),
                 "vae": socket("VAE", "The autoencoder of the checkpoint."),
             }
         }
@@ -71,14 +71,14 @@ class DDIMEncode:
 
 
 class DDIMDecode:
-    """A latent to its picture."""
+    """A latent to its image."""
 
     DISPLAY_NAME = "Decode (DDIM)"
     CATEGORY = "DDIM/latents"
-    DESCRIPTION = "Decodes latents into pictures."
+    DESCRIPTION = "Decodes latents into images."
     FUNCTION = "decode"
     RETURN_TYPES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("The decoded pictures.",)
+    OUTPUT_TOOLTIPS = ("The decoded images.",)
     SEARCH_ALIASES = ("vae decode", "latent to image")
 
     @classmethod

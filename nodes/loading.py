@@ -19,7 +19,7 @@ class DDIMLoadModel:
     OUTPUT_TOOLTIPS = (
         "The model that removes noise from latents.",
         "The text encoder, for prompts.",
-        "The autoencoder between pictures and latents.",
+        "The autoencoder between images and latents.",
     )
     SEARCH_ALIASES = ("checkpoint loader", "load checkpoint", "ckpt", "ddim-scenes", "demo model")
 
@@ -40,7 +40,7 @@ class DDIMLoadModel:
 
 
 class DDIMLoadControlNet:
-    """A ControlNet: a network that makes the model follow a picture's shapes."""
+    """A ControlNet: a network that makes the model follow an image's shapes."""
 
     DISPLAY_NAME = "Load ControlNet (DDIM)"
     CATEGORY = "DDIM"

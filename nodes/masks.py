@@ -1,4 +1,4 @@
-"""Masks: white (1) is painted anew, black (0) is kept."""
+"""Masks: white (1) is inpainted, black (0) is kept."""
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ SHAPES = ["rectangle", "ellipse"]
 def draw(
     shape: str, width: int, height: int, left: float, top: float, right: float, bottom: float, feather: int
 ) -> torch.Tensor:
-    """MASK (1, height, width): 1 inside the shape that fills the box (fractions of the picture), 0 outside.
+    """MASK (1, height, width): 1 inside the shape that fills the box (fractions of the image), 0 outside.
 
     `feather` blurs the edge over about that many pixels. Raises ValueError for a box without area.
     """
@@ -40,17 +40,17 @@ def soften(mask: torch.Tensor, pixels: int) -> torch.Tensor:
 
 
 class DDIMMask:
-    """Which part of the picture to paint anew."""
+    """Which part of the image to paint anew."""
 
     DISPLAY_NAME = "Mask (DDIM)"
-    CATEGORY = "DDIM/pictures"
+    CATEGORY = "DDIM/images"
     DESCRIPTION = (
-        "Draws a mask, or softens and turns over one that is wired in. White (1) is painted anew, black (0) is kept. "
+        "Draws a mask, or feathers and inverts one that is wired in. White (1) is inpainted, black (0) is kept. "
         "A wired mask and the drawn shape add up, unless the shape is 'none'."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("The mask: 1 is painted anew, 0 is kept.",)
+    OUTPUT_TOOLTIPS = ("The mask: 1 is inpainted, 0 is kept.",)
     SEARCH_ALIASES = ("inpaint mask", "draw mask")
 
     @classmethod
@@ -70,7 +70,7 @@ class DDIMMask:
                 "right": number(0.75, 0, 1, 0.01, "Right edge of the shape."),
                 "bottom": number(0.75, 0, 1, 0.01, "Lower edge of the shape."),
                 "feather": whole(0, 0, 512, "Width of the soft edge in pixels; 0 is a hard edge."),
-                "invert": toggle(False, "Turn the mask over: paint outside the shape, keep what is inside."),
+                "invert": toggle(False, "Invert the mask: inpaint outside the shape, keep what is inside."),
             },
             "optional": {"mask": socket("MASK", "A mask from elsewhere, added to the drawn one.")},
         }

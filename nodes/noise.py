@@ -9,13 +9,13 @@ __all__ = ["DDIMNoise"]
 
 
 class DDIMNoise:
-    """x_T from a seed, turned toward another."""
+    """x_T from a seed, blended toward another's."""
 
     DISPLAY_NAME = "Noise (DDIM)"
     CATEGORY = "DDIM/latents"
     DESCRIPTION = (
-        "Noise to start from. With a strength above 0 it is turned toward another seed's: variations of one picture. "
-        "With several frames it goes there step by step: a strip between two pictures."
+        "Noise to start from. With a strength above 0 it is blended toward another seed's: variations of one image. "
+        "With several frames it goes there step by step: a strip between two images."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("LATENT",)
@@ -30,15 +30,15 @@ class DDIMNoise:
             "required": {
                 "latent": socket("LATENT", "Only its size is taken."),
                 "seed": seed("The seed of the noise."),
-                "variation_seed": whole(1, 0, 2**64 - 1, "The seed to turn toward."),
-                "strength": number(0.0, 0, 1, 0.01, "How far to turn: 0 is the first seed's noise, 1 the other's."),
+                "variation_seed": whole(1, 0, 2**64 - 1, "The seed to blend toward."),
+                "strength": number(0.0, 0, 1, 0.01, "How far to blend: 0 is the first seed's noise, 1 the other's."),
                 "frames": whole(
-                    1, 1, 1000, "How many, evenly from no turn to the full strength; 1 is the full turn alone."
+                    1, 1, 1000, "How many, evenly from no blend to the full strength; 1 has the full strength alone."
                 ),
             },
             "optional": {
-                "x_T_from": socket("LATENT", "Noise to turn from, in place of the first seed's."),
-                "x_T_to": socket("LATENT", "Noise to turn toward, in place of the other seed's."),
+                "x_T_from": socket("LATENT", "Noise to blend from, in place of the first seed's."),
+                "x_T_to": socket("LATENT", "Noise to blend toward, in place of the other seed's."),
             },
         }
 

@@ -15,7 +15,7 @@ OPTIONS = "DDIM_OPTIONS"
 SCORE_CORRECTOR = "DDIM_SCORE_CORRECTOR"
 """A socket type: an object with the published `modify_score(model, eps, x, t, cond)`."""
 
-BEFORE = socket(OPTIONS, "Options from another node, to go on from.")
+BEFORE = socket(OPTIONS, "Options from another node, to add to.")
 
 
 class DDIMOptions:
@@ -23,7 +23,7 @@ class DDIMOptions:
 
     DISPLAY_NAME = "Options (DDIM)"
     CATEGORY = "DDIM/options"
-    DESCRIPTION = "The rarer controls of the DDIM sampler. Each is preset to what changes nothing."
+    DESCRIPTION = "The rarer controls of the DDIM sampler. At their defaults they change nothing."
     FUNCTION = "make"
     RETURN_TYPES = (OPTIONS,)
     RETURN_NAMES = ("options",)
@@ -43,7 +43,7 @@ class DDIMOptions:
                     0,
                     0.99,
                     0.01,
-                    "Share of the fresh noise that is dropped, the rest is scaled up; has no effect at eta 0.",
+                    "Fraction of the fresh noise that is dropped; the rest is scaled up; has no effect at eta 0.",
                 ),
                 "quantize_x0": toggle(
                     False, "Snap predictions to the codebook; for models with a VQ first stage only."
@@ -51,19 +51,21 @@ class DDIMOptions:
                 "log_every_t": whole(
                     1, 1, 1000, "Keep each n-th step, and the last, for the sampler's steps outputs; 1 keeps all."
                 ),
-                "repaint_jump_length": whole(10, 1, 1000, "RePaint: how many steps a jump back goes."),
-                "repaint_repeats": whole(1, 1, 100, "RePaint: how often each stretch is run; 1 is off."),
+                "repaint_jump_length": whole(10, 1, 1000, "RePaint: how many steps each jump goes back."),
+                "repaint_repeats": whole(1, 1, 100, "RePaint: how many times each stretch of steps is run; 1 is off."),
                 "noise": choice(
                     ["per sample", "published"],
-                    "per sample: the same picture alone or in a batch. published: drawn in the published order.",
+                    "per sample: the same image alone or in a batch. published: drawn in the published order.",
                 ),
             },
             "optional": {
-                "temperature_schedule": socket(f"{CURVE},FLOAT", "A temperature for every step, in its place."),
+                "temperature_schedule": socket(
+                    f"{CURVE},FLOAT", "A temperature for every step, in place of the number."
+                ),
                 "options": BEFORE,
                 "seeds": text(
                     "",
-                    "A seed for each picture of the batch, like '3, 1, 4', in place of the sampler's: each picture is "
+                    "A seed for each image of the batch, like '3, 1, 4', in place of the sampler's: each image is "
                     "the one it would be alone with its seed. Empty is off.",
                     False,
                 ),
@@ -121,8 +123,8 @@ class DDIMThreshold:
     DISPLAY_NAME = "Threshold (DDIM)"
     CATEGORY = "DDIM/options"
     DESCRIPTION = (
-        "Tames over-bright pictures at high guidance: predictions past a percentile are clipped and the "
-        "rest scaled (Imagen's dynamic thresholding)."
+        "Tames oversaturated images at high guidance: predictions past a percentile are clipped and the "
+        "rest is scaled (Imagen's dynamic thresholding)."
     )
     FUNCTION = "make"
     RETURN_TYPES = (OPTIONS,)
@@ -135,7 +137,7 @@ class DDIMThreshold:
         """The percentile and what it applies to."""
         return {
             "required": {
-                "percentile": number(0.995, 0.5, 1, 0.001, "Share of values that stay below the threshold."),
+                "percentile": number(0.995, 0.5, 1, 0.001, "Fraction of values that stay below the threshold."),
                 "floor": number(
                     3.0, 0.1, 100, 0.1, "The threshold is at least this; 1 suits pixels, 3 or more latents."
                 ),
@@ -165,7 +167,10 @@ class DDIMRescale:
 
     DISPLAY_NAME = "Rescale Guidance (DDIM)"
     CATEGORY = "DDIM/options"
-    DESCRIPTION = "Guidance that keeps contrast in check: rescaled to the prompt's own spread, or CFG++."
+    DESCRIPTION = (
+        "Guidance that keeps contrast in check: rescaled to the standard deviation of the prompt's own prediction, or "
+        "CFG++."
+    )
     FUNCTION = "make"
     RETURN_TYPES = (OPTIONS,)
     RETURN_NAMES = ("options",)
@@ -177,7 +182,9 @@ class DDIMRescale:
         """How much, and which."""
         return {
             "required": {
-                "rescale": number(0.7, 0, 1, 0.01, "How much of the prompt's own spread to give back; 0 is off."),
+                "rescale": number(
+                    0.7, 0, 1, 0.01, "How much of the prompt's own standard deviation to restore; 0 is off."
+                ),
                 "cfg_plus_plus": toggle(
                     False, "CFG++: the sampler's cfg is then 0 to 1, about a twelfth of the usual."
                 ),
@@ -215,11 +222,13 @@ class DDIMScoreCorrector:
                     0.5,
                     2,
                     0.001,
-                    "Predicted noise is divided by this: 1 is off; 1.002 to 1.01 sets right what models overrate.",
+                    "Predicted noise is divided by this: 1 is off; 1.002 to 1.01 corrects for predicting too much.",
                 ),
             },
             "optional": {
-                "epsilon_scaling_schedule": socket(f"{CURVE},FLOAT", "A divisor for every step, in its place."),
+                "epsilon_scaling_schedule": socket(
+                    f"{CURVE},FLOAT", "A divisor for every step, in place of the number."
+                ),
                 "score_corrector": socket(
                     SCORE_CORRECTOR, "From another pack: an object with modify_score(model, eps, x, t, cond)."
                 ),

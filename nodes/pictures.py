@@ -1,4 +1,4 @@
-"""Pictures: examples to start from, and many laid out as one."""
+"""Images: examples to start from, and many laid out as one."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ EXAMPLES = Path(__file__).parents[1] / "workflows" / "pictures"
 
 
 def read_picture(path: Path) -> torch.Tensor:
-    """IMAGE (1, h, w, 3) of a picture file."""
+    """IMAGE (1, h, w, 3) of an image file."""
     with Image.open(path) as picture:
         pixels = np.array(picture.convert("RGB"), dtype=np.float32)
     return torch.from_numpy(pixels)[None] / 255
 
 
 def strip(images: torch.Tensor, columns: int, gap: int) -> torch.Tensor:
-    """IMAGE (b, h, w, 3) as one picture in rows of `columns` (0: one row), `gap` white pixels between."""
+    """IMAGE (b, h, w, 3) as one image in rows of `columns` (0: one row), `gap` white pixels between."""
     columns = min(columns, len(images)) or len(images)
     rows = -(-len(images) // columns)
     blank = images.new_ones(rows * columns - len(images), *images.shape[1:])
@@ -32,21 +32,21 @@ def strip(images: torch.Tensor, columns: int, gap: int) -> torch.Tensor:
 
 
 class DDIMExampleImage:
-    """A picture that ships, so that workflows which start from one run anywhere."""
+    """An image that ships, so that workflows which start from one run anywhere."""
 
     DISPLAY_NAME = "Example Image (DDIM)"
-    CATEGORY = "DDIM/pictures"
-    DESCRIPTION = "One of the small pictures that ship with this pack. Put LoadImage in its place for your own."
+    CATEGORY = "DDIM/images"
+    DESCRIPTION = "One of the small images that ship with this pack. Put LoadImage in its place for your own."
     FUNCTION = "read"
     RETURN_TYPES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("The picture.",)
-    SEARCH_ALIASES = ("sample picture", "load image")
+    OUTPUT_TOOLTIPS = ("The image.",)
+    SEARCH_ALIASES = ("sample image", "load image")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The names of the pictures."""
+        """The names of the images."""
         names = sorted(path.stem for path in EXAMPLES.glob("*.png"))
-        return {"required": {"image": choice(names, "The picture's name.")}}
+        return {"required": {"image": choice(names, "The image's name.")}}
 
     def read(self, image: str) -> tuple[torch.Tensor]:
         """Return IMAGE (1, h, w, 3)."""
@@ -54,30 +54,30 @@ class DDIMExampleImage:
 
 
 class DDIMFilmStrip:
-    """Many pictures side by side, as one."""
+    """Many images side by side, as one."""
 
     DISPLAY_NAME = "Film Strip (DDIM)"
-    CATEGORY = "DDIM/pictures"
+    CATEGORY = "DDIM/images"
     DESCRIPTION = (
-        "Lays the pictures of a batch out in rows, as one picture: a film strip, a contact sheet, a comparison."
+        "Lays the images of a batch out in rows, as one image: a film strip, a contact sheet, a comparison."
     )
     FUNCTION = "lay_out"
     RETURN_TYPES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("One picture of all.",)
+    OUTPUT_TOOLTIPS = ("All images as one.",)
     SEARCH_ALIASES = ("contact sheet", "image grid", "compare")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Pictures, the row length and the gap."""
+        """Images, the row length and the gap."""
         more = {
-            f"images_{i}": socket("IMAGE", "More pictures, to follow those before; of the same size.")
+            f"images_{i}": socket("IMAGE", "More images of the same size, to follow those before.")
             for i in range(2, 7)
         }
         return {
             "required": {
-                "images": socket("IMAGE", "The pictures, in order."),
-                "columns": whole(0, 0, 1000, "Pictures in a row; 0 puts all in one row."),
-                "gap": whole(4, 0, 256, "White pixels between two pictures."),
+                "images": socket("IMAGE", "The images, in order."),
+                "columns": whole(0, 0, 1000, "Images in a row; 0 puts all in one row."),
+                "gap": whole(4, 0, 256, "White pixels between two images."),
             },
             "optional": more,
         }
@@ -89,5 +89,5 @@ class DDIMFilmStrip:
         batches = [b for b in (images, images_2, images_3, images_4, images_5, images_6) if b is not None]
         sizes = {tuple(b.shape[1:3]) for b in batches}
         if len(sizes) > 1:
-            raise ValueError(f"pictures of sizes {sorted(sizes)} (height, width), expected all of one size")
+            raise ValueError(f"images of sizes {sorted(sizes)} (height, width), expected all of one size")
         return (strip(torch.cat([b[..., :3] for b in batches]), columns, gap),)

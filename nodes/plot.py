@@ -1,4 +1,4 @@
-"""A picture of what a run will do."""
+"""An image of what a run will do."""
 
 import math
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ def headline(schedule: Schedule) -> str:
 
 
 class DDIMPlot:
-    """A picture of the schedule."""
+    """An image of the schedule."""
 
     DISPLAY_NAME = "Plot Schedule (DDIM)"
     CATEGORY = "DDIM/schedules"
@@ -103,30 +103,30 @@ class DDIMPlot:
     FUNCTION = "plot"
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("plot",)
-    OUTPUT_TOOLTIPS = ("The picture with the four charts.",)
+    OUTPUT_TOOLTIPS = ("An image with the four plots.",)
     SEARCH_ALIASES = ("plot", "chart", "graph", "alphas_cumprod", "show schedule", "sigmas")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """What decides the schedule, as in the sampler, and the picture's size."""
+        """What decides the schedule, as in the sampler, and the image's size."""
         return {
             "required": {
                 "model": socket("MODEL", "The model that the sampler uses: its noise levels are drawn."),
                 "steps": whole(20, 1, 1000, "Steps, as in the sampler."),
                 "cfg": number(5.0, 0, 100, 0.1, "Guidance scale, as in the sampler."),
                 "eta": number(0.0, 0, 2, 0.01, "Eta, as in the sampler: 0 is DDIM, 1 is DDPM."),
-                "denoise": number(1.0, 0.01, 1, 0.01, "Denoise, as in the sampler: less starts further down."),
+                "denoise": number(1.0, 0.01, 1, 0.01, "Denoise, as in the sampler: lower starts later in the run."),
                 "over": choice(
                     ["steps", "timesteps"],
                     "What goes from left to right: the steps of the run, or the model's training timesteps.",
                 ),
-                "width": whole(768, 320, 2048, "Width of the picture in pixels.", 8),
-                "height": whole(512, 256, 2048, "Height of the picture in pixels.", 8),
+                "width": whole(768, 320, 2048, "Width of the image in pixels.", 8),
+                "height": whole(512, 256, 2048, "Height of the image in pixels.", 8),
             },
             "optional": {
                 "guidance_schedule": socket(f"{CURVE},FLOAT", "A guidance scale for every step, in place of cfg."),
                 "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for every step, in place of the one above."),
-                "schedule": socket(SCHEDULE, "The table of timesteps, from Schedule (DDIM)."),
+                "schedule": socket(SCHEDULE, "The timesteps, from Schedule (DDIM)."),
             },
         }
 

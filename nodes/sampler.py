@@ -18,14 +18,14 @@ class DDIMSampler:
     DISPLAY_NAME = "DDIM Sampler"
     CATEGORY = "DDIM"
     DESCRIPTION = (
-        "DDIM with every control of the published sampler: exactly as many steps as asked, ending on a clean picture. "
-        "What isn't set here comes in through the optional sockets."
+        "DDIM with every control of the published sampler: exactly as many steps as asked, ending on a clean image. "
+        "Everything else comes in through the optional inputs."
     )
     FUNCTION = "sample"
     RETURN_TYPES = ("LATENT", "LATENT", "LATENT", "LATENT")
     RETURN_NAMES = ("latent", "x0", "steps_x", "steps_x0")
     OUTPUT_TOOLTIPS = (
-        "The finished latent: decode it to a picture.",
+        "The finished latent: decode it to an image.",
         "The model's last prediction of the clean latent.",
         "The noisy latent after each step, in order, as one batch: decode it to a film strip.",
         "The prediction of the clean latent at each step, in order, as one batch.",
@@ -38,15 +38,16 @@ class DDIMSampler:
         return {
             "required": {
                 "model": socket("MODEL", "The model that removes the noise."),
-                "positive": socket("CONDITIONING", "What the picture should show."),
+                "positive": socket("CONDITIONING", "What the image should show."),
                 "negative": socket("CONDITIONING", "What it should not show."),
-                "latent": socket("LATENT", "Size and number of pictures; below denoise 1 also what to start from."),
-                "seed": seed("The seed of the noise: the same seed gives the same picture."),
+                "latent": socket("LATENT", "Size and number of images; below denoise 1 also what to start from."),
+                "seed": seed("The seed of the noise: the same seed gives the same image."),
                 "steps": whole(
                     20,
                     1,
                     1000,
-                    "How many steps: exactly as many, but for tables that repeat others'. More is slower and finer.",
+                    "Number of steps: exactly this many, except with presets that reproduce other samplers. More is "
+                    "slower and finer.",
                 ),
                 "cfg": number(
                     5.0, 0, 100, 0.1, "Guidance scale: how strongly to follow the prompt. 1 is off and twice as fast."
@@ -67,11 +68,11 @@ class DDIMSampler:
                     "LATENT", "Noise to start from, in place of the seed's; of unit variance, used as it is."
                 ),
                 "mask": socket(
-                    "MASK", "White (1) is painted anew, black (0) is kept: the published sampler's turned over."
+                    "MASK", "White (1) is inpainted, black (0) is kept: the opposite of the published sampler's mask."
                 ),
-                "x0": socket("LATENT", "What to keep under a mask; without it, the latent itself."),
-                "schedule": socket(SCHEDULE, "The table of timesteps, from Schedule (DDIM)."),
-                "options": socket(OPTIONS, "The rarer controls, from Options (DDIM) and its kin."),
+                "x0": socket("LATENT", "What to keep outside the mask; without it, the latent itself."),
+                "schedule": socket(SCHEDULE, "The timesteps, from Schedule (DDIM)."),
+                "options": socket(OPTIONS, "Rarer controls, from Options (DDIM) and related nodes."),
             },
         }
 

@@ -154,7 +154,7 @@ class DDIMSchedule:
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
         "Which timesteps the run goes through, and where it ends. 'exact' takes exactly the steps asked for and ends "
-        "clean; the other presets repeat others' samplers, for comparison."
+        "clean; the other presets reproduce other samplers, for comparison."
     )
     FUNCTION = "make"
     RETURN_TYPES = (SCHEDULE,)
@@ -168,7 +168,7 @@ class DDIMSchedule:
         return {
             "required": {
                 "preset": choice(
-                    list(PRESETS), "Whose DDIM to repeat: exact is the best, the others are for comparing."
+                    list(PRESETS), "Whose DDIM to reproduce: exact is the best, the others are for comparison."
                 ),
                 "spacing": choice(
                     [AS_PRESET, *SPACINGS],
@@ -179,7 +179,7 @@ class DDIMSchedule:
                     "clean: the last step ends without noise. first: at the first training step's noise, as published.",
                 ),
                 "timesteps": text(
-                    "", "The table itself, like '951, 701, 401, 101': it takes the place of steps and spacing.", False
+                    "", "The timesteps themselves, like '951, 701, 401, 101', in place of steps and spacing.", False
                 ),
             }
         }

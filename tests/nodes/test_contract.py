@@ -22,7 +22,7 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN"}
 # ComfyUI's own types, and those that only this pack's nodes make.
 COMFYUI = set("MODEL CLIP VAE CONDITIONING LATENT IMAGE MASK NOISE SAMPLER SIGMAS GUIDER CONTROL_NET FLOAT INT".split())
 OWN = {"DDIM_CURVE", "DDIM_SCHEDULE", "DDIM_OPTIONS", "DDIM_SCORE_CORRECTOR"}
-CATEGORIES = {"DDIM", *(f"DDIM/{name}" for name in ("schedules", "options", "latents", "pictures", "parts"))}
+CATEGORIES = {"DDIM", *(f"DDIM/{name}" for name in ("schedules", "options", "latents", "images", "custom sampling"))}
 OPTIONS = {"default", "min", "max", "step", "round", "tooltip", "multiline", "forceInput", "control_after_generate"}
 
 every_node = pytest.mark.parametrize("key", NODE_CLASS_MAPPINGS)
