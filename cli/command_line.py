@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..executor.errors import WorkflowError
-from . import check, convert, examples, nodes, run, show
+from . import check, convert, examples, nodes, run, show, sweep
 from .output import Results, error_line, escape, guarded_streams
 from .stopping import Stopped
 
-COMMANDS = (run, check, show, convert, nodes, examples)
+COMMANDS = (run, sweep, check, show, convert, nodes, examples)
 
 
 def run_command_line(argv: list[str] | None) -> int:

@@ -62,6 +62,7 @@ class Executor:
     `cache` is "classic" (keep what the latest prompt has), "lru" (keep up to `cache_size` results of earlier ones
     too) or "none" (drop each result when its last consumer has run). `rules` are validation's: "current" as in
     ComfyUI 0.33, "0.3.64" or "0.8.0" as in that version. Raises ValueError for another cache or other rules.
+    With `rerun_outputs` output nodes run in each run, also where nothing that they depend on has changed.
 
     One run at a time; `interrupt` may be called from any thread or signal handler.
     """
@@ -73,9 +74,10 @@ class Executor:
         cache_size: int = 0,
         context: Context | None = None,
         rules: RulesName = "current",
+        rerun_outputs: bool = False,
     ):
         self.node_classes = node_classes
-        self._memory = Memory(cache, cache_size)
+        self._memory = Memory(cache, cache_size, rerun_outputs)
         self._context = context
         self._rules = rules_named(rules)
         self._stop = threading.Event()

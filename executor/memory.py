@@ -15,9 +15,13 @@ class _NodeIds(Container[str], Sized, Protocol):
 
 
 class Memory:
-    """Kept results by one of the caches (see `cache`); raises ValueError for an unknown one."""
+    """Kept results by one of the caches (see `cache`); raises ValueError for an unknown one.
 
-    def __init__(self, kind: str, size: int):
+    With `rerun_outputs` an output node's result is never taken from an earlier run.
+    """
+
+    def __init__(self, kind: str, size: int, rerun_outputs: bool = False):
+        self.rerun_outputs = rerun_outputs
         self.cache = make_cache(kind, size)
         self.table = SignatureTable()
         self.instances = Instances()

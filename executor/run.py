@@ -37,7 +37,9 @@ class Run:
         self._caller = caller
         self._cache = memory.cache
         self._instances = memory.instances
-        self._signatures = Signatures(memory.table, self._graph, wiring.classes, caller)
+        self._signatures = Signatures(
+            memory.table, self._graph, wiring.classes, caller, memory.rerun_outputs
+        )
         self._hidden_values = hidden_values
         self._record = record
         self._execution_list = ExecutionList(

@@ -56,7 +56,10 @@ class SignatureTable:
 class Signatures:
     """The signatures of one run's nodes."""
 
-    def __init__(self, table: SignatureTable, graph: Graph, classes: NodeClasses, caller: Caller):
+    def __init__(
+        self, table: SignatureTable, graph: Graph, classes: NodeClasses, caller: Caller, rerun_outputs: bool = False
+    ):
+        self._rerun_outputs = rerun_outputs
         self._table = table
         self._graph = graph
         self._classes = classes
@@ -95,6 +98,8 @@ class Signatures:
     async def _signature(self, node_id: str, node: dict[str, Any]) -> int:
         name = node.get("class_type")
         if name not in self._classes or not isinstance(node.get("inputs"), dict):
+            return self._table.fresh()
+        if self._rerun_outputs and self._classes[name].is_output:
             return self._table.fresh()
         try:
             fingerprint = await self._fingerprint(node_id, node)

@@ -22,7 +22,8 @@ ALLOWED = {
     "hosts.comfyui": {"hosts", "sampler", "networks", "executor.context", "demo"},
     "nodes": {"nodes", "hosts", "sampler", "atomic"},
     "nodes.core": {"nodes", "hosts", "sampler"},
-    "cli": {"cli", "executor", "nodes", "atomic"},
+    "cli": {"cli", "executor", "nodes", "atomic", "sweeps"},
+    "sweeps": {"sweeps", "executor", "nodes", "atomic", "cli.carry", "cli.messages", "cli.overrides"},
     "demo": {"demo", "sampler", "networks", "atomic"},
     "": {"nodes", "cli"},
 }
@@ -39,6 +40,8 @@ LATE = {
     ("nodes", "nodes.core"),
     ("cli.node_set", "nodes"),
     ("cli.node_set", "executor.comfyui"),
+    ("sweeps.worker", "nodes"),
+    ("sweeps.sweep", "sweeps.cluster"),
 }
 PARTS = sorted({name.partition(".")[0] for name in ALLOWED if name})
 

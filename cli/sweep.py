@@ -1,0 +1,209 @@
+"""`sweep`: one workflow over many values, and on from where it was."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..executor.context import using
+from ..executor.errors import WorkflowError
+from ..executor.executor import Executor
+from ..sweeps.cells import Cells
+from ..sweeps.check import check_cells
+from ..sweeps.folder import SweepFolder
+from ..sweeps.resume import count_done
+from ..sweeps.sweep import Cell, Options, Sweep, read_axes
+from ..sweeps.worker import NodeSet
+from .node_set import load_node_set
+from .options import add_node_options, new_parser
+from .overrides import find_node, set_inputs
+from .sources import open_sources
+
+MANY = 1000
+"""Cells from which on `--yes` is asked for."""
+
+
+def add_parser(commands: Any) -> None:
+    """Add this command to the command line."""
+    over = 'comfyui-ddim sweep w.json --over "KSampler.seed=1..8"'
+    parser = new_parser(
+        commands,
+        "sweep",
+        command,
+        "Run a workflow over many values, every combination, and go on from where it was",
+        [
+            (f"{over} --output seeds", "eight cells, in the folder seeds"),
+            (f'{over} --over "KSampler.cfg=4, 7" --output o --grid', "8 x 2 cells, and a grid of them"),
+            (f"{over} --output seeds --dry-run", "check all, run nothing"),
+            (f"{over} --output seeds --ray --workers 2", "on two workers"),
+        ],
+    )
+    parser.add_argument("files", nargs=1, metavar="FILE", help="a workflow in any form that run takes")
+    parser.add_argument(
+        "--over", metavar="NODE.INPUT=VALUES", action="append", default=[], help="an axis; may repeat"
+    )
+    parser.add_argument(
+        "--rows", metavar="CSV", type=Path, action="append", default=[], help="an axis: columns are NODE.INPUT"
+    )
+    parser.add_argument(
+        "--set", metavar="NODE.INPUT=VALUE", action="append", default=[], help="change an input in all cells"
+    )
+    parser.add_argument("--only", metavar="NODE", action="append", help="run only this output node; may repeat")
+    add_node_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="check all cells and run none")
+    parser.add_argument("--yes", action="store_true", help=f"run more than {MANY} cells")
+    parser.add_argument("--retry-failed", action="store_true", help="try cells again that failed")
+    parser.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", nargs="?", const="local", help="on Ray: of this machine, or the cluster at ADDRESS"
+    )
+    parser.add_argument("--workers", metavar="N", type=int, help="how many, on Ray (default: one per GPU or 4 cores)")
+    parser.add_argument("--gpus-per-worker", metavar="G", type=float, help="the share of a GPU for each (default: 1)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Check all cells, then run those that aren't done."""
+    _check_options(arguments)
+    (source,) = open_sources(arguments.files)
+    load = functools.partial(load_nodes, _portable(arguments))
+    loaded = load_node_set(arguments)
+    node_set = NodeSet(loaded.classes, loaded.context, loaded.display_names)
+    prompt = source.read(loaded.object_info)
+    with using(loaded.context), _named(source.name):
+        set_inputs(prompt.nodes, arguments.set, loaded.object_info)
+        targets = None if arguments.only is None else tuple(find_node(prompt.nodes, name) for name in arguments.only)
+        axes = read_axes(prompt.nodes, arguments.over, loaded.object_info, node_set, arguments.output, arguments.rows)
+        cells = Cells(prompt.nodes, axes)
+        check_cells(cells, Executor(loaded.classes), targets, loaded.object_info)
+    if arguments.dry_run:
+        return _tell(cells, arguments)
+    if len(cells) > MANY and not arguments.yes:
+        raise WorkflowError(f"{len(cells)} cells: more than {MANY} are run with --yes only")
+    extra = {"name": Path(source.name).stem, "command": _remake(arguments, source.name)}
+    options = Options(
+        arguments.retry_failed, arguments.fail_fast, arguments.ray, arguments.workers, arguments.gpus_per_worker
+    )
+    running = Sweep(cells, node_set, arguments.output, load, targets, prompt.workflow, options, extra)
+    return _run(running, arguments)
+
+
+def load_nodes(arguments: argparse.Namespace) -> NodeSet:
+    """The node set that the options ask for, in whatever process this is called."""
+    loaded = load_node_set(arguments)
+    return NodeSet(loaded.classes, loaded.context, loaded.display_names)
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.output is None and not arguments.dry_run:
+        raise WorkflowError("--output: expected the folder that the sweep goes to")
+    if arguments.ray is None and (arguments.workers is not None or arguments.gpus_per_worker is not None):
+        raise WorkflowError("--workers and --gpus-per-worker go with --ray")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise WorkflowError(f"--workers {arguments.workers}: expected 1 or more")
+    if arguments.gpus_per_worker is not None and arguments.gpus_per_worker < 0:
+        raise WorkflowError(f"--gpus-per-worker {arguments.gpus_per_worker}: expected 0 or more")
+
+
+def _portable(arguments: argparse.Namespace) -> argparse.Namespace:
+    """What load_node_set needs of the options, with paths that mean the same in another process."""
+    kept = ("comfyui", "models", "input", "output")
+    paths = {name: path.absolute() for name in kept if (path := getattr(arguments, name)) is not None}
+    return argparse.Namespace(
+        **{name: paths.get(name) for name in kept},
+        nodes=[path.absolute() for path in arguments.nodes],
+        device=arguments.device,
+        dtype=arguments.dtype,
+    )
+
+
+class _named:
+    """Puts the file's name before what is wrong with it; what is an option's fault names that."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, WorkflowError):
+            raise WorkflowError(f"{self._name}: {error}") from None
+
+
+def _tell(cells: Cells, arguments: argparse.Namespace) -> int:
+    """What would be run."""
+    for axis in cells.axes:
+        print(f"{axis.name}: {_several(len(axis), 'value')}", file=arguments.out)
+    done = 0 if arguments.output is None else count_done(cells, SweepFolder(arguments.output))
+    print(_several(len(cells), "cell") + (f", {done} of them done" if done else ""), file=arguments.out)
+    return 0
+
+
+def _remake(arguments: argparse.Namespace, name: str) -> str:
+    """The command that makes one cell again, but for its values."""
+    words = ["comfyui-ddim", "run", name]
+    for option in ("comfyui", "models", "input"):
+        if (path := getattr(arguments, option)) is not None:
+            words += [f"--{option}", str(path)]
+    for folder in arguments.nodes:
+        words += ["--nodes", str(folder)]
+    for option, usual in (("device", "auto"), ("dtype", "auto")):
+        if getattr(arguments, option) != usual:
+            words += [f"--{option}", getattr(arguments, option)]
+    words += [word for setting in arguments.set for word in ("--set", setting)]
+    words += [word for node in arguments.only or () for word in ("--only", node)]
+    return shlex.join(words)
+
+
+def _run(running: Sweep, arguments: argparse.Namespace) -> int:
+    from .run import ctrl_c_stops
+
+    with ctrl_c_stops(running):
+        for cell in _with_bar(running, arguments):
+            if cell.is_new and cell.state == "done":
+                for path in cell.files:
+                    print(path, file=arguments.out, flush=True)
+    if running.interrupted:
+        print(f"comfyui-ddim: stopped; {running.done} of {len(running.cells)} cells are done", file=sys.stderr)
+        return 130
+    ran = f"; {_several(running.ran, 'node run')}, {_several(running.shared, 'result')} shared" if running.ran else ""
+    print(f"{running.done} of {_several(len(running.cells), 'cell')} done{ran}", file=sys.stderr)
+    if running.failed:
+        print(f"comfyui-ddim: {_several(running.failed, 'cell')} failed; see {running.folder.page}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _with_bar(running: Sweep, arguments: argparse.Namespace) -> Iterable[Cell]:
+    """The cells, with what is to be told of them on standard error."""
+    from tqdm import tqdm
+
+    bar: Any = None
+    try:
+        for cell in running:
+            while running.notes:
+                print(running.notes.pop(0), file=sys.stderr)
+            if bar is None and cell.is_new and not arguments.quiet:
+                known = running.done + running.failed - 1
+                bar = tqdm(total=len(running.cells), initial=known, unit="cell", file=sys.stderr)
+            if bar is not None:
+                bar.update()
+            if cell.state == "failed":
+                values = ", ".join(f"{name}={value!r}" for name, value in cell.values.items())
+                tqdm.write(f"comfyui-ddim: failed: {values}: {cell.fault}", file=sys.stderr)
+            yield cell
+    finally:
+        if bar is not None:
+            bar.close()
+        while running.notes:
+            print(running.notes.pop(0), file=sys.stderr)
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
