@@ -21,8 +21,10 @@ from ..sweeps.sweep import Cell, Options, Sweep, read_axes
 from ..sweeps.worker import NodeSet
 from .node_set import load_node_set
 from .options import add_node_options, new_parser
+from .output import error_line
 from .overrides import find_node, set_inputs
-from .sources import open_sources
+from .sources import named, open_source
+from .stopping import Stopped, gently
 
 MANY = 1000
 """Cells from which on `--yes` is asked for."""
@@ -43,7 +45,7 @@ def add_parser(commands: Any) -> None:
             (f"{over} --output seeds --ray --workers 2", "on two workers"),
         ],
     )
-    parser.add_argument("files", nargs=1, metavar="FILE", help="a workflow in any form that run takes")
+    parser.add_argument("file", metavar="FILE", help="a workflow in any form that run takes")
     parser.add_argument(
         "--over", metavar="NODE.INPUT=VALUES", action="append", default=[], help="an axis; may repeat"
     )
@@ -70,13 +72,13 @@ def add_parser(commands: Any) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Check all cells, then run those that aren't done."""
     _check_options(arguments)
-    (source,) = open_sources(arguments.files)
-    load = functools.partial(load_nodes, _portable(arguments))
+    source = open_source(arguments.file)
     loaded = load_node_set(arguments)
     node_set = NodeSet(loaded.classes, loaded.context, loaded.display_names)
-    prompt = source.read(loaded.object_info)
-    with using(loaded.context), _named(source.name):
-        set_inputs(prompt.nodes, arguments.set, loaded.object_info)
+    prompt = source.prompt(loaded.object_info)
+    with using(loaded.context), named(source.name):
+        changes = set_inputs(prompt.nodes, arguments.set, loaded.object_info)
+        prompt = source.prompt(loaded.object_info, changes)
         targets = None if arguments.only is None else tuple(find_node(prompt.nodes, name) for name in arguments.only)
         axes = read_axes(prompt.nodes, arguments.over, loaded.object_info, node_set, arguments.output, arguments.rows)
         cells = Cells(prompt.nodes, axes)
@@ -85,12 +87,25 @@ def command(arguments: argparse.Namespace) -> int:
         return _tell(cells, arguments)
     if len(cells) > MANY and not arguments.yes:
         raise WorkflowError(f"{len(cells)} cells: more than {MANY} are run with --yes only")
-    extra = {"name": Path(source.name).stem, "command": _remake(arguments, source.name)}
-    options = Options(
+    running = Sweep(
+        cells,
+        node_set,
+        arguments.output,
+        functools.partial(load_nodes, _portable(arguments)),
+        targets,
+        prompt.workflow,
+        source.documents,
+        changes,
+        _options(arguments),
+        {"name": Path(source.name).stem, "command": _remake(arguments, source.name)},
+    )
+    return _run(running, arguments)
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    return Options(
         arguments.retry_failed, arguments.fail_fast, arguments.ray, arguments.workers, arguments.gpus_per_worker
     )
-    running = Sweep(cells, node_set, arguments.output, load, targets, prompt.workflow, options, extra)
-    return _run(running, arguments)
 
 
 def load_nodes(arguments: argparse.Namespace) -> NodeSet:
@@ -122,26 +137,12 @@ def _portable(arguments: argparse.Namespace) -> argparse.Namespace:
     )
 
 
-class _named:
-    """Puts the file's name before what is wrong with it; what is an option's fault names that."""
-
-    def __init__(self, name: str):
-        self._name = name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, WorkflowError):
-            raise WorkflowError(f"{self._name}: {error}") from None
-
-
 def _tell(cells: Cells, arguments: argparse.Namespace) -> int:
     """What would be run."""
     for axis in cells.axes:
-        print(f"{axis.name}: {_several(len(axis), 'value')}", file=arguments.out)
+        arguments.out.line(f"{axis.name}: {_several(len(axis), 'value')}")
     done = 0 if arguments.output is None else count_done(cells, SweepFolder(arguments.output))
-    print(_several(len(cells), "cell") + (f", {done} of them done" if done else ""), file=arguments.out)
+    arguments.out.line(_several(len(cells), "cell") + (f", {done} of them done" if done else ""))
     return 0
 
 
@@ -162,20 +163,19 @@ def _remake(arguments: argparse.Namespace, name: str) -> str:
 
 
 def _run(running: Sweep, arguments: argparse.Namespace) -> int:
-    from .run import ctrl_c_stops
-
-    with ctrl_c_stops(running):
-        for cell in _with_bar(running, arguments):
-            if cell.is_new and cell.state == "done":
-                for path in cell.files:
-                    print(path, file=arguments.out, flush=True)
-    if running.interrupted:
-        print(f"comfyui-ddim: stopped; {running.done} of {len(running.cells)} cells are done", file=sys.stderr)
-        return 130
+    try:
+        with gently(running.interrupt):
+            for cell in _with_bar(running, arguments):
+                if cell.is_new:
+                    for path in cell.files:
+                        arguments.out.line(path)
+    except Stopped as stop:
+        error_line(f"stopped; {running.done} of {_several(len(running.cells), 'cell')} done")
+        return stop.exit_code
     ran = f"; {_several(running.ran, 'node run')}, {_several(running.shared, 'result')} shared" if running.ran else ""
     print(f"{running.done} of {_several(len(running.cells), 'cell')} done{ran}", file=sys.stderr)
     if running.failed:
-        print(f"comfyui-ddim: {_several(running.failed, 'cell')} failed; see {running.folder.page}", file=sys.stderr)
+        error_line(f"{_several(running.failed, 'cell')} failed; {running.folder.page} shows which")
         return 1
     return 0
 
@@ -184,25 +184,22 @@ def _with_bar(running: Sweep, arguments: argparse.Namespace) -> Iterable[Cell]:
     """The cells, with what is to be told of them on standard error."""
     from tqdm import tqdm
 
-    bar: Any = None
-    try:
+    total = len(running.cells)
+    with tqdm(total=total, unit="cell", file=sys.stderr, disable=arguments.quiet, leave=False, delay=0.5) as bar:
         for cell in running:
             while running.notes:
-                print(running.notes.pop(0), file=sys.stderr)
-            if bar is None and cell.is_new and not arguments.quiet:
-                known = running.done + running.failed - 1
-                bar = tqdm(total=len(running.cells), initial=known, unit="cell", file=sys.stderr)
-            if bar is not None:
+                bar.write(running.notes.pop(0), file=sys.stderr)
+            if cell.is_new:
                 bar.update()
+            else:
+                bar.initial = bar.n = bar.n + 1
             if cell.state == "failed":
                 values = ", ".join(f"{name}={value!r}" for name, value in cell.values.items())
-                tqdm.write(f"comfyui-ddim: failed: {values}: {cell.fault}", file=sys.stderr)
+                bar.clear()
+                error_line(f"failed: {values}: {cell.fault}")
             yield cell
-    finally:
-        if bar is not None:
-            bar.close()
-        while running.notes:
-            print(running.notes.pop(0), file=sys.stderr)
+    while running.notes:
+        print(running.notes.pop(0), file=sys.stderr)
 
 
 def _several(count: int, noun: str) -> str:

@@ -77,8 +77,15 @@ class Cells:
             for (node_id, name), value in zip(axis.targets, step, strict=True)
         ]
 
+    def changes(self, index: int) -> dict[str, dict[str, Any]]:
+        """The same as node id -> input -> value."""
+        changes: dict[str, dict[str, Any]] = {}
+        for node_id, name, value in self.settings(index):
+            changes.setdefault(node_id, {})[name] = value
+        return changes
+
     def values(self, index: int) -> dict[str, Any]:
-        """The same by name."""
+        """What varies, by name."""
         names = [name for axis in self.axes for name in axis.names]
         return dict(zip(names, (value for _, _, value in self.settings(index)), strict=True))
 

@@ -128,9 +128,17 @@ class SweepFolder:
             shutil.rmtree(target, ignore_errors=True)
             path.rename(target)
 
-    def thumb(self, key: str) -> Path:
-        """The small picture of a cell."""
-        return self.thumbs / f"{key}.webp"
+    def put_thumb(self, key: str, data: bytes, staging: Path) -> None:
+        """Write the small picture of a cell, by way of a worker's folder."""
+        path = staging / f"{key}.webp"
+        stage(path, data)
+        path.replace(self.thumbs / path.name)
+
+
+def stage(path: Path, data: bytes) -> None:
+    """Write a file that nobody reads before its folder is moved to its place, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
 
 
 def files_of(folder: Path) -> list[Path]:

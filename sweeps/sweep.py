@@ -10,12 +10,12 @@ from typing import Any, Protocol
 from ..executor.errors import WorkflowError
 from ..executor.executor import Executor
 from ..executor.object_info import object_info
-from ..executor.reading import read_workflow
+from ..executor.reading import Changes, Documents, prompt_of, read_documents
 from .axes import Axis, AxisReader, Prompt
 from .cells import Cells, running_order
 from .check import check_cells, needed_nodes
 from .description import changes_since, describe, drawn_steps, hash_files
-from .folder import SweepFolder
+from .folder import SweepFolder, stage
 from .ledger import Entry, Ledger
 from .page import Page
 from .resume import Stock, take_stock
@@ -115,6 +115,8 @@ class Sweep:
     load: LoadNodes
     targets: tuple[str, ...] | None = None
     workflow: dict[str, Any] | None = None
+    documents: Documents | None = None
+    changes: Changes = field(default_factory=dict)
     options: Options = Options()
     extra: Mapping[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -197,12 +199,22 @@ class Sweep:
             self._pool.close()
 
     def _new_pool(self) -> Pool:
-        job = Job(self.cells, self.targets, self.workflow)
+        job = Job(self.cells, self.targets, self.workflow, self._derived_from(), self.changes)
         if self.options.ray is not None:
             from .cluster import RayPool
 
             return RayPool(job, self.load, self.folder, self.options)
         return LocalPool(CellWorker(job, self.node_set, self.folder, self.folder.staging()))
+
+    def _derived_from(self) -> Documents | None:
+        """The file, if a cell read from it is another than the base with the cell's values put in."""
+        if self.documents is None:
+            return None
+        info = object_info(self.node_set.classes, self.node_set.display_names)
+        job = Job(self.cells, documents=self.documents, changes=self.changes)
+        last = tuple(size - 1 for size in self.cells.shape)
+        same = all(job.nodes(index, info) == self.cells.nodes(index) for index in (0, self.cells.index(last)))
+        return None if same else self.documents
 
     def _take_in(self, made: Made) -> None:
         """Write the files of a worker that doesn't see the folder."""
@@ -210,12 +222,10 @@ class Sweep:
             return
         staging = self.folder.staging()
         for name, data in made.content.items():
-            path = staging / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            stage(staging / "output" / name, data)
         if made.thumb is not None:
-            self.folder.thumb(made.entry.cell).write_bytes(made.thumb)
-        self.folder.put(staging, self.cells.name(made.index, made.entry.cell))
+            self.folder.put_thumb(made.entry.cell, made.thumb, staging)
+        self.folder.put(staging / "output", self.cells.name(made.index, made.entry.cell))
 
     def _paths(self, index: int, entry: Entry) -> list[Path]:
         if entry.state != "done":
@@ -269,16 +279,17 @@ def sweep(
     load = nodes or load_own_nodes
     node_set = load()
     info = object_info(node_set.classes, node_set.display_names)
-    workflow = None
+    workflow = documents = None
     if isinstance(prompt, (str, Path)):
-        read = read_workflow(Path(prompt), info)
+        documents = read_documents(Path(prompt))
+        read = prompt_of(documents, info)
         prompt, workflow = read.nodes, read.workflow
     found = read_axes(prompt, axes, info, node_set, Path(output))
     only = None if targets is None else tuple(targets)
     cells = Cells(prompt, found)
     check_cells(cells, Executor(node_set.classes, context=node_set.context), only, info)
     options = Options(retry_failed, fail_fast, ray, workers, gpus_per_worker)
-    return iter(Sweep(cells, node_set, Path(output), load, only, workflow, options))
+    return iter(Sweep(cells, node_set, Path(output), load, only, workflow, documents, {}, options))
 
 
 def read_axes(

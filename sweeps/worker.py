@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from ..cli.carry import carry_over
-from ..cli.messages import failure_line, fault_lines
+from ..cli.failures import failure_line
+from ..cli.messages import fault_lines
 from ..executor.context import Context
 from ..executor.executor import Executor, RunResult
 from ..executor.object_info import object_info
+from ..executor.reading import Changes, Documents, prompt_of
+from .axes import Prompt
 from .cells import Cells
-from .folder import PICTURES, SweepFolder, files_of
+from .folder import PICTURES, SweepFolder, files_of, stage
 from .ledger import Entry
 from .thumbs import save_thumb
 
@@ -42,11 +45,25 @@ class NodeSet:
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker needs to know: the cells, which outputs to run (None: all), the browser's workflow."""
+    """What every worker needs to know.
+
+    cells, and which of their outputs to run (None: all)
+    workflow: as the browser saved it, to be carried by pictures
+    documents: the file that the workflow was read from, where inputs are derived from values that vary (a file name
+    that holds the seed); changes: what --set changes in it
+    """
 
     cells: Cells
     targets: tuple[str, ...] | None = None
     workflow: dict[str, Any] | None = None
+    documents: Documents | None = None
+    changes: Changes = field(default_factory=dict)
+
+    def nodes(self, index: int, info: Mapping[str, Any]) -> Prompt:
+        """A cell's prompt."""
+        if self.documents is None:
+            return self.cells.nodes(index)
+        return prompt_of(self.documents, info, merged(self.changes, self.cells.changes(index))).nodes
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,8 @@ class CellWorker:
         context = dataclasses.replace(node_set.context, output_dir=self._output, temp_dir=self._temp)
         _tell_comfyui(context)
         self._executor = Executor(node_set.classes, context=context, rerun_outputs=True)
-        self._object_info = None if job.workflow is None else object_info(node_set.classes, node_set.display_names)
+        needs_info = job.workflow is not None or job.documents is not None
+        self._object_info = object_info(node_set.classes, node_set.display_names) if needs_info else {}
 
     def interrupt(self) -> None:
         """Stop the cell that is being made, at its next step; `make` raises Interrupted."""
@@ -89,7 +107,7 @@ class CellWorker:
         """Make a cell. A node's failure is in what is returned; raises Interrupted, and OSError for a full disk."""
         began = time.perf_counter()
         cells = self._job.cells
-        nodes = cells.nodes(index)
+        nodes = self._job.nodes(index, self._object_info)
         for folder in (self._output, self._temp):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -115,15 +133,15 @@ class CellWorker:
         return self._hand_over(index, entry, nodes, result, began)
 
     def _extra_data(self, nodes: dict[str, Any], index: int) -> dict[str, Any]:
-        if self._job.workflow is None or self._object_info is None:
+        if self._job.workflow is None:
             return {}
-        changes = [(node_id, name) for node_id, name, _ in self._job.cells.settings(index)]
+        changes = merged(self._job.changes, self._job.cells.changes(index))
         workflow = carry_over(self._job.workflow, nodes, changes, self._object_info)
         return {} if workflow is None else {"extra_pnginfo": {"workflow": workflow}}
 
     def _fault(self, nodes: dict[str, Any], result: RunResult) -> str:
         if result.failure is not None:
-            return failure_line(nodes, result.failure)
+            return failure_line(nodes, result)[0]
         if result.error is not None or result.node_errors:  # files that were there at the check are gone, perhaps
             return next(iter(fault_lines(nodes, self._executor.check(nodes, self._job.targets), self._classes)), "")
         return ""
@@ -135,8 +153,7 @@ class CellWorker:
             _keep_what_was_shown(result, self._temp, self._output)
         files = files_of(self._output)
         listed = tuple((path.relative_to(self._output).as_posix(), path.stat().st_size) for path in files)
-        text = json.dumps(nodes, indent=1, ensure_ascii=False)
-        (self._output / "workflow.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+        stage(self._output / "workflow.json", _json(nodes))
         picture = first_picture(files)
         thumb = None if picture is None else save_thumb(picture)
         entry = dataclasses.replace(entry, files=listed, seconds=_since(began))
@@ -144,10 +161,14 @@ class CellWorker:
             content = {path.relative_to(self._output).as_posix(): path.read_bytes() for path in _all(self._output)}
             return Made(index, entry, content, thumb)
         if thumb is not None:
-            (self._temp / "thumb").write_bytes(thumb)
-            (self._temp / "thumb").replace(self._folder.thumb(entry.cell))
+            self._folder.put_thumb(entry.cell, thumb, self._temp)
         self._folder.put(self._output, self._job.cells.name(index, entry.cell))
         return Made(index, entry)
+
+
+def merged(first: Changes, then: Changes) -> Changes:
+    """Both changes, the second where they meet."""
+    return {key: {**first.get(key, {}), **then.get(key, {})} for key in {**first, **then}}
 
 
 def first_picture(files: Sequence[Path]) -> Path | None:
@@ -196,5 +217,8 @@ def _keep_what_was_shown(result: RunResult, temp: Path, output: Path) -> None:
         temp.rename(output)
         temp.mkdir()
     elif result.outputs:
-        text = json.dumps(result.outputs, indent=1, ensure_ascii=False, default=str)
-        (output / "shown.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+        stage(output / "shown.json", _json(result.outputs))
+
+
+def _json(data: Any) -> bytes:
+    return json.dumps(data, indent=1, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")

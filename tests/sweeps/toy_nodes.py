@@ -114,8 +114,9 @@ NODE_DISPLAY_NAME_MAPPINGS = {"ToyAdd": "Add"}
 def adding(milliseconds=0, kind="text", broken=""):
     """number -> add -> write."""
     add = {"number": ["1", 0], "seed": 1, "factor": 1.0, "milliseconds": milliseconds, "broken": broken}
+    number = {"value": 3, "sign": "plus"}
     return {
-        "1": {"class_type": "ToyNumber", "inputs": {"value": 3, "sign": "plus"}, "_meta": {"title": "Number, the first"}},
+        "1": {"class_type": "ToyNumber", "inputs": number, "_meta": {"title": "Number, the first"}},
         "2": {"class_type": "ToyAdd", "inputs": add, "_meta": {"title": "Add"}},
         "3": {"class_type": "ToyWrite", "inputs": {"number": ["2", 0], "kind": kind}},
     }
