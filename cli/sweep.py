@@ -16,6 +16,7 @@ from ..executor.executor import Executor
 from ..sweeps.cells import Cells
 from ..sweeps.check import check_cells
 from ..sweeps.folder import SweepFolder
+from ..sweeps.grids import Layout, read_layout, write_grids
 from ..sweeps.resume import count_done
 from ..sweeps.sweep import Cell, Options, Sweep, read_axes
 from ..sweeps.worker import NodeSet
@@ -57,6 +58,10 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--only", metavar="NODE", action="append", help="run only this output node; may repeat")
     add_node_options(parser)
+    parser.add_argument("--grid", action="store_true", help="lay the pictures out, with their values at the edges")
+    parser.add_argument(
+        "--grid-of", metavar="LAYOUT", action="append", default=[], help='a grid such as "columns=seed, rows=cfg"'
+    )
     parser.add_argument("--dry-run", action="store_true", help="check all cells and run none")
     parser.add_argument("--yes", action="store_true", help=f"run more than {MANY} cells")
     parser.add_argument("--retry-failed", action="store_true", help="try cells again that failed")
@@ -82,6 +87,7 @@ def command(arguments: argparse.Namespace) -> int:
         targets = None if arguments.only is None else tuple(find_node(prompt.nodes, name) for name in arguments.only)
         axes = read_axes(prompt.nodes, arguments.over, loaded.object_info, node_set, arguments.output, arguments.rows)
         cells = Cells(prompt.nodes, axes)
+        layouts = [read_layout(text, axes) for text in arguments.grid_of or [None] * arguments.grid]
         check_cells(cells, Executor(loaded.classes), targets, loaded.object_info)
     if arguments.dry_run:
         return _tell(cells, arguments)
@@ -99,7 +105,7 @@ def command(arguments: argparse.Namespace) -> int:
         _options(arguments),
         {"name": Path(source.name).stem, "command": _remake(arguments, source.name)},
     )
-    return _run(running, arguments)
+    return _run(running, layouts, arguments)
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -162,16 +168,21 @@ def _remake(arguments: argparse.Namespace, name: str) -> str:
     return shlex.join(words)
 
 
-def _run(running: Sweep, arguments: argparse.Namespace) -> int:
+def _run(running: Sweep, layouts: list[Layout], arguments: argparse.Namespace) -> int:
+    made: dict[int, Cell] = {}
     try:
         with gently(running.interrupt):
             for cell in _with_bar(running, arguments):
+                if layouts:
+                    made[cell.index] = cell
                 if cell.is_new:
                     for path in cell.files:
                         arguments.out.line(path)
     except Stopped as stop:
         error_line(f"stopped; {running.done} of {_several(len(running.cells), 'cell')} done")
         return stop.exit_code
+    for path in write_grids(running.cells, layouts, made, running.path):
+        arguments.out.line(path)
     ran = f"; {_several(running.ran, 'node run')}, {_several(running.shared, 'result')} shared" if running.ran else ""
     print(f"{running.done} of {_several(len(running.cells), 'cell')} done{ran}", file=sys.stderr)
     if running.failed:

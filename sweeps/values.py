@@ -14,7 +14,7 @@ from typing import Any
 
 from ..executor.errors import WorkflowError
 
-__all__ = ["MOST_VALUES", "Kind", "Source", "distinct", "parse_steps", "parse_value"]
+__all__ = ["MOST_VALUES", "Kind", "Source", "distinct", "parse_steps", "parse_value", "split_items"]
 
 MOST_VALUES = 10_000_000
 """Values in one axis."""
@@ -126,6 +126,11 @@ def _split(text: str) -> list[_Item]:
         if at >= len(text):
             return items
         at += 1  # the comma
+
+
+def split_items(text: str) -> list[str]:
+    """The texts between commas that are neither in quotes nor in brackets; raises WorkflowError."""
+    return [item.text for item in _split(text)]
 
 
 def _item(text: str, start: int) -> tuple[_Item, int]:

@@ -42,6 +42,7 @@ LATE = {
     ("cli.node_set", "executor.comfyui"),
     ("sweeps.worker", "nodes"),
     ("sweeps.sweep", "sweeps.cluster"),
+    ("sweeps.grids", "nodes.grid"),
 }
 PARTS = sorted({name.partition(".")[0] for name in ALLOWED if name})
 
