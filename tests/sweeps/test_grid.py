@@ -1,0 +1,142 @@
+"""Grids: where each cell's picture goes, which pages there are, and what can be read on them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy_nodes
+from comfyui_ddim.cli import main
+from comfyui_ddim.executor import WorkflowError
+from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
+from comfyui_ddim.nodes.grid import Grid, draw_grid
+from comfyui_ddim.sweeps.axes import Axis
+from comfyui_ddim.sweeps.grids import Layout, read_layout
+from PIL import Image
+
+SEEDS = Axis("", (("2", "seed"),), ("Add.seed",), [(1,), (2,), (3,)])
+FACTORS = Axis("", (("2", "factor"),), ("Add.factor",), [(0.0,), (0.5,)])
+OTHER = Axis("", (("1", "value"), ("1", "sign")), ("Number.value", "Number.sign"), [(1, "plus"), (2, "minus")])
+
+
+@pytest.mark.parametrize(
+    ("text", "axes", "layout"),
+    [
+        (None, [SEEDS], Layout(0, None)),
+        (None, [SEEDS, FACTORS], Layout(1, 0)),
+        (None, [SEEDS, FACTORS, OTHER], Layout(1, 0)),
+        ("columns=seed", [SEEDS, FACTORS], Layout(0, 1)),
+        ("columns=Add.seed, rows=sign", [SEEDS, FACTORS, OTHER], Layout(0, 2)),
+        ("rows=factor, columns=value, seed=2", [SEEDS, FACTORS, OTHER], Layout(2, 1, {0: 1})),
+        ('factor=0.5, "Number.value=2, minus"', [SEEDS, FACTORS, OTHER], Layout(0, None, {1: 1, 2: 1})),
+    ],
+)
+def test_layouts(text, axes, layout):
+    assert read_layout(text, axes) == layout
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("seed", "'seed': expected columns=AXIS, rows=AXIS or AXIS=VALUE"),
+        ("rows=colour", "no axis 'colour'; there are Add.seed, Add.factor"),
+        ("rows=seed, columns=seed", "an axis is in two places"),
+        ("rows=seed, seed=1", "an axis is in two places"),
+        ("seed=9", "'9' is no value of Add.seed; it has 1, 2, 3"),
+    ],
+)
+def test_bad_layouts_get_one_line(text, line):
+    with pytest.raises(WorkflowError, match="^--grid-of") as error:
+        read_layout(text, [SEEDS, FACTORS])
+    assert line in str(error.value)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.delenv("COMFYUI_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("w.json").write_text(json.dumps(toy_nodes.adding(kind="picture", broken="3")))
+
+
+def colours(path):
+    """The plain colours of at least one picture's size, in reading order."""
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    found = []
+    for y in range(0, pixels.shape[0] - 40):
+        for x in range(0, pixels.shape[1] - 60):
+            block = pixels[y : y + 48, x : x + 64]
+            if block.shape == (48, 64, 3) and block[0, 0, 2] == 120 and (block == block[0, 0]).all():
+                found.append(tuple(int(c) for c in block[0, 0]))
+    return found
+
+
+def colour(number):
+    return (number * 37 % 256, number * 11 % 256, 120)
+
+
+def test_every_picture_is_in_its_row_and_column(place, capsys):
+    over = ["--over", "Add.factor=0, 1", "--over", "Add.seed=1..4", "--over", "1.value=3, 5"]
+    line = ["sweep", "w.json", "--nodes", str(toy_nodes.PATH), "--quiet", "--output", "out", *over]
+    assert main([*line, "--grid"]) == 1  # one fails
+    out = capsys.readouterr().out.split()
+    assert out[-2:] == ["out/grid.png", "out/grid-2.png"]
+    for page, value in (("grid", 3), ("grid-2", 5)):
+        expected = [colour(round(value + seed * factor)) for factor in (0, 1) for seed in (1, 2, 4)]
+        assert colours(f"out/{page}.png") == expected
+    assert main([*line, "--grid-of", "columns=value, rows=seed, factor=1"]) == 1
+    assert colours("out/grid.png") == [colour(value + seed) for seed in (1, 2, 4) for value in (3, 5)]
+
+
+def test_one_axis_has_a_value_over_each_picture(place):
+    line = ["sweep", "w.json", "--nodes", str(toy_nodes.PATH), "--quiet", "--output", "out"]
+    assert main([*line, "--over", "Add.seed=4..9", "--grid"]) == 0
+    assert colours("out/grid.png") == [colour(3 + seed) for seed in range(4, 10)]
+
+
+def block(width=40, height=30):
+    return Image.new("RGB", (width, height), (10, 20, 120))
+
+
+@pytest.mark.parametrize("size", [8, 64, 700])
+@pytest.mark.parametrize("words", ["1", "a cube and a cone", "word" * 100, "long text " * 100, "中文 한국어", "\n\n", ""])
+def test_labels_have_room_at_any_size(size, words):
+    """No letter is cut off at the edges or lies on a picture."""
+    pictures = [block(size, size)] * 6
+    sheet = np.asarray(draw_grid(Grid(pictures, [words] * 3, [words, "b"], "x name", "y name", "title " * 30)))
+    edges = np.concatenate([sheet[0], sheet[:, 0], sheet[:, -1]])
+    blocks = (sheet == (10, 20, 120)).all(-1).sum()
+    assert (edges == 255).all() or size == 8
+    assert blocks == 6 * size * size
+    assert sheet.shape[0] < 2 * size + 60 * max(13, size // 12)
+
+
+def run(images, **options):
+    values = {"columns": 2, "column_labels": "", "row_labels": "", "title": "", "gap": 4, **options}
+    (sheet,) = NODE_CLASS_MAPPINGS["DDIMGrid"]().lay_out(images, **values)
+    return sheet
+
+
+def test_the_node_lays_batches_out_row_by_row():
+    import torch
+
+    images = torch.linspace(0.1, 0.9, 4)[:, None, None, None].expand(4, 60, 80, 3)
+    sheet = run(images, column_labels="a\nb", row_labels="c\nd", images_2=images[:2])[0] if False else run(images)[0]
+    levels = [round(float(value), 2) for value in sheet.unique() if (sheet == value).sum() == 80 * 60 * 3]
+    assert levels == [0.1, 0.36, 0.64, 0.9]
+    assert sheet[10, 10, 0] < sheet[10, 100, 0] < sheet[70, 10, 0] < sheet[70, 100, 0]
+    labelled = run(images, column_labels="a\nb", row_labels="c\nd", title="all")
+    assert labelled.shape[1] > sheet.shape[0] and labelled.shape[2] > sheet.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"column_labels": "a"}, "1 column labels, expected 2, one in each line"),
+        ({"row_labels": "a\nb\nc"}, "3 row labels, expected 2, one in each line"),
+    ],
+)
+def test_the_node_asks_for_a_label_each(options, line):
+    import torch
+
+    with pytest.raises(ValueError, match=line):
+        run(torch.zeros(4, 8, 8, 3), **options)
