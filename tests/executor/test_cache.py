@@ -94,6 +94,15 @@ def test_values_that_cannot_be_compared_are_never_equal():
     assert "a" in executor.run(nodes).ran
 
 
+@pytest.mark.parametrize("cache", ["classic", "lru", "none"])
+def test_outputs_run_again_where_that_is_asked_for(cache):
+    executor = Executor(CLASSES, cache=cache, rerun_outputs=True)
+    executor.run(add_up())
+    again = executor.run(add_up())
+    assert again.ran == (["b", "a", "sum", "show"] if cache == "none" else ["show"])
+    assert again.outputs == {"show": {"value": [3]}}
+
+
 def test_classic_forgets_what_the_next_prompt_does_not_have():
     executor = Executor(CLASSES)
     executor.run(add_up())

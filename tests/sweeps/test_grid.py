@@ -8,7 +8,6 @@ import pytest
 import toy_nodes
 from comfyui_ddim.cli import main
 from comfyui_ddim.executor import WorkflowError
-from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
 from comfyui_ddim.nodes.grid import Grid, draw_grid
 from comfyui_ddim.sweeps.axes import Axis
 from comfyui_ddim.sweeps.grids import Layout, read_layout
@@ -46,7 +45,7 @@ def test_layouts(text, axes, layout):
     ],
 )
 def test_bad_layouts_get_one_line(text, line):
-    with pytest.raises(WorkflowError, match="^--grid-of") as error:
+    with pytest.raises(WorkflowError, match=r"^--grid-of") as error:
         read_layout(text, [SEEDS, FACTORS])
     assert line in str(error.value)
 
@@ -98,7 +97,7 @@ def block(width=40, height=30):
 
 
 @pytest.mark.parametrize("size", [8, 64, 700])
-@pytest.mark.parametrize("words", ["1", "a cube and a cone", "word" * 100, "long text " * 100, "中文 한국어", "\n\n", ""])
+@pytest.mark.parametrize("words", ["1", "a cube, a cone", "word" * 100, "long text " * 100, "中文 한국어", "\n\n", ""])
 def test_labels_have_room_at_any_size(size, words):
     """No letter is cut off at the edges or lies on a picture."""
     pictures = [block(size, size)] * 6
@@ -108,35 +107,3 @@ def test_labels_have_room_at_any_size(size, words):
     assert (edges == 255).all() or size == 8
     assert blocks == 6 * size * size
     assert sheet.shape[0] < 2 * size + 60 * max(13, size // 12)
-
-
-def run(images, **options):
-    values = {"columns": 2, "column_labels": "", "row_labels": "", "title": "", "gap": 4, **options}
-    (sheet,) = NODE_CLASS_MAPPINGS["DDIMGrid"]().lay_out(images, **values)
-    return sheet
-
-
-def test_the_node_lays_batches_out_row_by_row():
-    import torch
-
-    images = torch.linspace(0.1, 0.9, 4)[:, None, None, None].expand(4, 60, 80, 3)
-    sheet = run(images, column_labels="a\nb", row_labels="c\nd", images_2=images[:2])[0] if False else run(images)[0]
-    levels = [round(float(value), 2) for value in sheet.unique() if (sheet == value).sum() == 80 * 60 * 3]
-    assert levels == [0.1, 0.36, 0.64, 0.9]
-    assert sheet[10, 10, 0] < sheet[10, 100, 0] < sheet[70, 10, 0] < sheet[70, 100, 0]
-    labelled = run(images, column_labels="a\nb", row_labels="c\nd", title="all")
-    assert labelled.shape[1] > sheet.shape[0] and labelled.shape[2] > sheet.shape[1]
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        ({"column_labels": "a"}, "1 column labels, expected 2, one in each line"),
-        ({"row_labels": "a\nb\nc"}, "3 row labels, expected 2, one in each line"),
-    ],
-)
-def test_the_node_asks_for_a_label_each(options, line):
-    import torch
-
-    with pytest.raises(ValueError, match=line):
-        run(torch.zeros(4, 8, 8, 3), **options)
