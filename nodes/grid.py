@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,20 +83,25 @@ class _Sheet:
         """The text in lines of at most `room` pixels, broken between words where that is possible."""
         lines: list[str] = []
         for paragraph in words.split("\n"):
-            line = ""
-            for word in paragraph.split(" "):
-                longer = f"{line} {word}" if line else word
-                if self._measure(longer) <= room:
-                    line = longer
-                    continue
-                lines += [line] if line else []
-                line = word
-                while self._measure(line) > room and len(line) > 1:
-                    fits = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or self._measure(line[:n]) <= room)
-                    lines.append(line[:fits])
-                    line = line[fits:]
-            lines.append(line)
-        return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1][:-1]}…"]
+            rest = paragraph
+            while len(lines) <= MOST_LINES:
+                fits = self._fitting(rest, room)
+                lines.append(rest[:fits].rstrip())
+                rest = rest[fits:].lstrip()
+                if not rest:
+                    break
+        if len(lines) > MOST_LINES:
+            lines = [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1][:-1]}…"]
+        return lines
+
+    def _fitting(self, words: str, room: int) -> int:
+        """How many letters of a text go into a line: to its end, to a space, or at least one."""
+        letters = len(words)
+        fits = bisect.bisect_right(range(1, min(letters, 400) + 1), room, key=lambda n: self._measure(words[:n]))
+        if fits >= letters:
+            return letters
+        space = words.rfind(" ", 0, fits + 1)
+        return space if space > 0 else max(1, fits)
 
     def draw(self) -> Image.Image:
         grid, em, line = self._grid, self._em, self._line

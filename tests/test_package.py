@@ -36,6 +36,7 @@ FORBIDDEN = {
 # Where one of two things is chosen, or what takes seconds waits until it is needed.
 LATE = {
     ("__init__", "nodes"),
+    ("cli", "cli.command_line"),
     ("__main__", "cli"),
     ("nodes", "nodes.core"),
     ("cli.node_set", "nodes"),
@@ -202,6 +203,7 @@ WRITTEN_DIRECTLY = {
     ("nodes/files.py", "save"),
     ("demo/evaluate.py", "save"),
     ("sweeps/folder.py", "write_bytes"),
+    ("sweeps/grids.py", "save"),
     ("sweeps/ledger.py", "open"),
     ("sweeps/thumbs.py", "save"),
 }

@@ -224,7 +224,7 @@ def judging():
     ("texts", "line"),
     [
         (["Add.seed=1..5"], None),
-        (["Add.factor=0..10 by 0.5", "1.value=0..1000", "1.sign=*", "Add.broken=a, b, c"], None),
+        (["Add.factor=0..10 by 2.5", "1.value=0..1000 by 250", "1.sign=*", "Add.broken=a, b, c"], None),
         (["1.value=5, 7, 1001, 3"], '--over "1.value=5, 7, 1001, 3": node 1 .*, input value: 1001 is bigger than 1000'),
         (["1.value=5, -1"], "-1 is smaller than 0"),
         (["Add.factor=1, 11"], "11.0 is bigger than 10.0"),
