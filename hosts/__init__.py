@@ -39,6 +39,14 @@ class Host(Protocol):
         """CONTROL_NET of one of `controlnets()`, in guess mode or not."""
         ...
 
+    def encode(self, vae: Any, pixels: Tensor) -> Tensor:
+        """Latents of IMAGE (b, h, w, 3): again in float32 where half precision overflows, ValueError if that does."""
+        ...
+
+    def decode(self, vae: Any, samples: Tensor) -> Tensor:
+        """IMAGE of unscaled latents, finite as `encode`'s."""
+        ...
+
     def sample(self, model: Any, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Sample along a plan; LATENT four times: the result, the last x0 prediction, both after each kept step."""
         ...

@@ -3,6 +3,9 @@
 Architecture: Rombach et al. 2021 (arXiv 2112.10752), appendix G; a factor of two per level but the first.
 """
 
+import copy
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,6 +18,8 @@ from .device import available, check_fits
 from .tiling import in_tiles
 
 __all__ = ["Autoencoder", "AutoencoderConfig"]
+
+log = logging.getLogger(__name__)
 
 COPIES = 5
 """Pictures of the finest level's width that decoding holds at once."""
@@ -169,8 +174,8 @@ class Decoder(nn.Module):
 class Autoencoder(nn.Module):
     """Pictures (b, 3, h, w) in [-1, 1] to unscaled latents (b, 4, h/8, w/8) and back; h, w multiples of the factor.
 
-    `encode` and `decode` are the network itself; `latent` and `picture` take any number type and device, and work in
-    tiles where the whole would not fit into memory.
+    `encode` and `decode` are the network itself; `latent` and `picture` take any number type and device, work in
+    tiles where the whole would not fit into memory, and in float32 where the weights' type overflows.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -198,25 +203,48 @@ class Autoencoder(nn.Module):
     def latent(self, x: Tensor, tile: int | None = None) -> Tensor:
         """Unscaled latents of pictures (b, 3, h, w) in [-1, 1]: the mean, without noise, of x's type.
 
-        `tile` is the side of the tiles in latents, 0 for none; None decides by the memory that is free.
+        `tile` is the side of the tiles in latents, 0 for none; None decides by the memory that is free. Raises
+        ValueError where x or the result isn't finite.
         """
+        return self._finite(lambda network: network._encoded(x, tile), x, "encoding a picture").to(x.dtype)
+
+    def _encoded(self, x: Tensor, tile: int | None) -> Tensor:
         weight, factor = self.quant_conv.weight, self.config.factor
         tile = self._tile(len(x), x.shape[2] // factor, x.shape[3] // factor) if tile is None else tile
         pictures = x.to(weight.device, weight.dtype)
         if not tile:
-            return self.encode(pictures).to(x.dtype)
+            return self.encode(pictures)
         side, overlap = tile * factor, tile // OVERLAP * factor
-        return in_tiles(self.encode, pictures, side, overlap, Fraction(1, factor), align=factor).to(x.dtype)
+        return in_tiles(self.encode, pictures, side, overlap, Fraction(1, factor), align=factor)
 
     @torch.no_grad()
     def picture(self, z: Tensor, tile: int | None = None) -> Tensor:
         """Pictures (b, 3, h, w) of unscaled latents, clamped to [-1, 1], of z's type; `tile` as for `latent`."""
+        decoded = self._finite(lambda network: network._decoded(z, tile), z, "decoding a latent")
+        return decoded.clamp(-1, 1).to(z.dtype)
+
+    def _decoded(self, z: Tensor, tile: int | None) -> Tensor:
         weight = self.quant_conv.weight
         tile = self._tile(len(z), *z.shape[2:]) if tile is None else tile
         latents = z.to(weight.device, weight.dtype)
         if not tile:
-            return self.decode(latents).to(z.dtype).clamp(-1, 1)
-        return in_tiles(self.decode, latents, tile, tile // OVERLAP, self.config.factor).to(z.dtype).clamp(-1, 1)
+            return self.decode(latents)
+        return in_tiles(self.decode, latents, tile, tile // OVERLAP, self.config.factor)
+
+    def _finite(self, code: Callable[["Autoencoder"], Tensor], given: Tensor, what: str) -> Tensor:
+        """What `code` makes of this network, or of a copy in float32 where it overflows; ValueError if that does too.
+
+        Looked at before anything is clamped: infinity would become plain white or black.
+        """
+        if not given.isfinite().all():
+            raise ValueError(f"{what}: it has NaN or infinity in it, expected finite numbers")
+        result, dtype = code(self), self.quant_conv.weight.dtype
+        if not result.isfinite().all() and dtype != torch.float32:
+            log.warning("%s: the autoencoder overflows in %s, so this is done again in float32", what, dtype)
+            result, dtype = code(copy.deepcopy(self).float()), torch.float32
+        if not result.isfinite().all():
+            raise ValueError(f"{what}: the autoencoder gives NaN or infinity, in {dtype}, expected finite numbers")
+        return result
 
     def memory(self, batch: int, height: int, width: int) -> int:
         """About how many bytes coding takes besides the weights, for latents of so many rows and columns.

@@ -2,6 +2,7 @@
 
 import torch
 
+from ..hosts import host
 from .sockets import socket, whole
 
 __all__ = ["DDIMDecode", "DDIMEmptyLatent", "DDIMEncode", "empty_latent"]
@@ -67,7 +68,7 @@ class DDIMEncode:
 
     def encode(self, pixels: torch.Tensor, vae) -> tuple[dict]:
         """Return LATENT (b, 4, h / 8, w / 8) of IMAGE (b, h, w, 3)."""
-        return ({"samples": vae.encode(pixels[..., :3])},)
+        return ({"samples": host.encode(vae, pixels[..., :3])},)
 
 
 class DDIMDecode:
@@ -93,4 +94,4 @@ class DDIMDecode:
 
     def decode(self, samples: dict, vae) -> tuple[torch.Tensor]:
         """Return IMAGE (b, h, w, 3) of LATENT (b, 4, h / 8, w / 8)."""
-        return (vae.decode(samples["samples"]),)
+        return (host.decode(vae, samples["samples"]),)

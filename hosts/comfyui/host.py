@@ -15,6 +15,7 @@ from .controlnet import load_controlnet
 from .guider import ScheduledGuider
 from .run import FixedNoise, invert_inside, run_inside
 from .sampler import Ddim, schedule_of, scheme_sigmas
+from .vae import finite
 
 __all__ = ["ComfyHost"]
 
@@ -44,6 +45,12 @@ class ComfyHost:
         shipped = name == SHIPPED_CONTROL.name
         path = SHIPPED_CONTROL if shipped else Path(folder_paths.get_full_path_or_raise("controlnet", name))
         return load_controlnet(path, guess)
+
+    def encode(self, vae, pixels: Tensor) -> Tensor:
+        return finite(vae, lambda vae: vae.encode(pixels), "encoding a picture")
+
+    def decode(self, vae, samples: Tensor) -> Tensor:
+        return finite(vae, lambda vae: vae.decode(samples), "decoding a latent")
 
     def sample(self, model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""

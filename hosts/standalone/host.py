@@ -181,6 +181,12 @@ class StandaloneHost:
         """Load one of `vaes()`."""
         return Vae(_load(load_autoencoder, self.find("vae", name), self.device(), self.dtype()))
 
+    def encode(self, vae: Vae, pixels: Tensor) -> Tensor:
+        return vae.encode(pixels)
+
+    def decode(self, vae: Vae, samples: Tensor) -> Tensor:
+        return vae.decode(samples)
+
     def _folders(self) -> ModelFolders:
         return ModelFolders.of(context.current().models_dir, SHIPPED_MODELS)
 

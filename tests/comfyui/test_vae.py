@@ -1,0 +1,54 @@
+"""Our nodes' way through ComfyUI's VAE; COMFYUI_DIR names its checkout."""
+
+import os
+
+import pytest
+import torch
+
+if "COMFYUI_DIR" not in os.environ:
+    pytest.skip("COMFYUI_DIR names no ComfyUI", allow_module_level=True)
+
+
+@pytest.fixture
+def overflowing(comfy):
+    """The shipped model's VAE in a number type, both of its first convolutions' weights times a factor."""
+    from comfyui_ddim.hosts.comfyui.checkpoint import SHIPPED, load_checkpoint
+
+    def make(factor, dtype):
+        vae = load_checkpoint(SHIPPED)[2]
+        network = vae.first_stage_model.float()
+        with torch.no_grad():
+            network.encoder.conv_in.weight *= factor
+            network.decoder.conv_in.weight *= factor
+        network.to(dtype)
+        vae.vae_dtype = dtype
+        return vae
+
+    return make
+
+
+def given(way):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(1, 4, 16, 16, generator=generator) if way == "decode" else torch.rand(1, 128, 128, 3)
+
+
+def through_node(way, vae, x):
+    from comfyui_ddim.nodes.latents import DDIMDecode, DDIMEncode
+
+    return DDIMDecode().decode({"samples": x}, vae)[0] if way == "decode" else DDIMEncode().encode(x, vae)[0]["samples"]
+
+
+@pytest.mark.parametrize("way", ["decode", "encode"])
+def test_what_overflows_in_half_precision_is_computed_in_float32(overflowing, caplog, way):
+    x, half = given(way), overflowing(1e5, torch.float16)
+    assert getattr(half, way)(x).isnan().any()
+    result = through_node(way, half, x)
+    assert "overflows in torch.float16, so this is done again in float32" in caplog.text
+    assert torch.allclose(result, through_node(way, overflowing(1e5, torch.float32), x), atol=0.02)
+    assert getattr(half, way)(x).isnan().any()  # its own weights are as they were
+
+
+@pytest.mark.parametrize("way", ["decode", "encode"])
+def test_what_overflows_in_float32_is_an_error(overflowing, way):
+    with pytest.raises(ValueError, match=r"the VAE gives NaN or infinity, in torch\.float32, expected finite numbers"):
+        through_node(way, overflowing(1e38, torch.float32), given(way) * 50)
