@@ -47,9 +47,11 @@ class ComfyHost:
         return load_controlnet(path, guess)
 
     def encode(self, vae, pixels: Tensor) -> Tensor:
+        """LATENT's samples of IMAGE, finite."""
         return finite(vae, lambda vae: vae.encode(pixels), "encoding a picture")
 
     def decode(self, vae, samples: Tensor) -> Tensor:
+        """IMAGE of a LATENT's samples, finite."""
         return finite(vae, lambda vae: vae.decode(samples), "decoding a latent")
 
     def sample(self, model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:

@@ -182,9 +182,11 @@ class StandaloneHost:
         return Vae(_load(load_autoencoder, self.find("vae", name), self.device(), self.dtype()))
 
     def encode(self, vae: Vae, pixels: Tensor) -> Tensor:
+        """LATENT's samples of IMAGE, finite."""
         return vae.encode(pixels)
 
     def decode(self, vae: Vae, samples: Tensor) -> Tensor:
+        """IMAGE of a LATENT's samples, finite."""
         return vae.decode(samples)
 
     def _folders(self) -> ModelFolders:

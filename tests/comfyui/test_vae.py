@@ -12,7 +12,8 @@ if "COMFYUI_DIR" not in os.environ:
 @pytest.fixture
 def overflowing(comfy):
     """The shipped model's VAE in a number type, both of its first convolutions' weights times a factor."""
-    from comfyui_ddim.hosts.comfyui.checkpoint import SHIPPED, load_checkpoint
+    from comfyui_ddim.demo import SHIPPED
+    from comfyui_ddim.hosts.comfyui.checkpoint import load_checkpoint
 
     def make(factor, dtype):
         vae = load_checkpoint(SHIPPED)[2]
