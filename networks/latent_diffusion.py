@@ -1,5 +1,6 @@
 """A latent diffusion model as one object: UNet, autoencoder, text transformer, and the training noise schedule."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .autoencoder import Autoencoder, AutoencoderConfig
+from .missing import Missing
 from .reuse import Kept, Shared
 from .text.clip_tokenizer import ClipTokenizer
 from .text.encoder import TextConfig, TextTransformer
@@ -16,6 +18,10 @@ from .text.word_tokenizer import WordTokenizer
 from .unet import UNet, UNetConfig
 
 __all__ = ["Conditioning", "LatentDiffusion", "ModelConfig"]
+
+NO_UNET = "UNet", "take MODEL from a checkpoint that has one"
+NO_AUTOENCODER = "autoencoder", "load one with VAELoader, and take VAE from there"
+NO_TEXT = "text encoder", "take CLIP from a checkpoint that has one"
 
 Conditioning = Tensor | Mapping[str, Sequence[Tensor] | None]
 """Text alone, or the published dict: see `LatentDiffusion.apply_model`."""
@@ -27,11 +33,12 @@ class ModelConfig:
 
     `parameterization` is what the UNet predicts ("eps", "v"); `scale_factor` turns the autoencoder's latents into
     the UNet's (unit variance); `vocabulary` is the word list of a `WordTokenizer`, empty for a model that reads CLIP's.
+    A network that is None isn't there: using it raises MissingPart, a ValueError.
     """
 
-    unet: UNetConfig = field(default_factory=UNetConfig)
-    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    text: TextConfig = field(default_factory=TextConfig)
+    unet: UNetConfig | None = field(default_factory=UNetConfig)
+    autoencoder: AutoencoderConfig | None = field(default_factory=AutoencoderConfig)
+    text: TextConfig | None = field(default_factory=TextConfig)
     parameterization: str = "eps"
     scale_factor: float = 0.18215
     timesteps: int = 1000
@@ -48,6 +55,11 @@ class _Wrapped(nn.Module):
         setattr(self, name, network)
 
 
+def _tokenizer(config: ModelConfig) -> Tokenizer:
+    length = config.text.positions
+    return WordTokenizer(config.vocabulary, length) if config.vocabulary else ClipTokenizer(length, config.text.pad)
+
+
 class LatentDiffusion(nn.Module):
     """Answers to what a DDIM sampler asks of a model: `apply_model`, `q_sample`, the betas and their products.
 
@@ -59,16 +71,14 @@ class LatentDiffusion(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.model = _Wrapped("diffusion_model", UNet(config.unet))
-        self.first_stage_model = Autoencoder(config.autoencoder)
-        self.cond_stage_model = _Wrapped("transformer", TextTransformer(config.text))
+        unet, autoencoder, text = config.unet, config.autoencoder, config.text
+        self.model = _Wrapped("diffusion_model", Missing(*NO_UNET) if unet is None else UNet(unet))
+        self.first_stage_model = Missing(*NO_AUTOENCODER) if autoencoder is None else Autoencoder(autoencoder)
+        self.cond_stage_model = _Wrapped("transformer", Missing(*NO_TEXT) if text is None else TextTransformer(text))
         self.parameterization = config.parameterization
         self.scale_factor = config.scale_factor
         self.num_timesteps = config.timesteps
-        length = config.text.positions
-        self.tokenizer: Tokenizer = (
-            WordTokenizer(config.vocabulary, length) if config.vocabulary else ClipTokenizer(length, config.text.pad)
-        )
+        self.tokenizer: Tokenizer = _tokenizer(config) if text is not None else self.cond_stage_model.transformer
         betas = np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.timesteps) ** 2
         alphas_cumprod = np.cumprod(1 - betas)
         # Plain attributes, not buffers: on the meta device, or after .half(), buffers would lose them.
@@ -79,12 +89,17 @@ class LatentDiffusion(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the UNet's weights are."""
-        return next(self.model.parameters()).device
+        return self._weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The number type of the UNet's weights."""
-        return next(self.model.parameters()).dtype
+        return self._weight.dtype
+
+    @property
+    def _weight(self) -> Tensor:
+        """The UNet's first one, or that of what there is in its place."""
+        return next(itertools.chain(self.model.parameters(), self.parameters()))
 
     def apply_model(self, x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         """The UNet's prediction for scaled latents x (b, c, h, w) at timesteps t (b,), like x.
@@ -113,7 +128,7 @@ class LatentDiffusion(nn.Module):
     def _input(self, x: Tensor, concat: Sequence[Tensor] | None) -> Tensor:
         """x and what is joined to its channels, in the UNet's number type."""
         parts = [x, *(part.expand(len(x), -1, -1, -1) for part in concat or ())]
-        channels, expected = [part.shape[1] for part in parts], self.config.unet.in_channels
+        channels, expected = [part.shape[1] for part in parts], self.model.diffusion_model.config.in_channels
         if sum(channels) != expected:
             more = ": an inpainting model needs c_concat, the mask and the masked picture's latent"
             raise ValueError(
@@ -142,7 +157,7 @@ class LatentDiffusion(nn.Module):
 
         `skip` counts the text encoder's layers from the end, 1 is the last; None is what the model was trained on.
         """
-        skip = self.config.text.skip if skip is None else skip
+        skip = self.cond_stage_model.transformer.config.skip if skip is None else skip
         return encode(self.cond_stage_model.transformer, prompts, self.tokenizer, skip)
 
     def encode_picture(self, x: Tensor) -> Tensor:

@@ -43,19 +43,22 @@ def load_checkpoint(path: Path) -> tuple:
 
 
 def load_small(path: Path) -> tuple:
-    """MODEL, CLIP and VAE of a checkpoint with this package's metadata."""
+    """MODEL, CLIP and VAE of a checkpoint with this package's metadata; None for a CLIP or VAE that it doesn't have."""
     tensors, metadata = comfy.utils.load_torch_file(str(path), return_metadata=True)
     try:
         config = model_config({name: tensor.shape for name, tensor in tensors.items()}, metadata)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    if config.unet is None:
+        raise CheckpointError(f"{path}: no UNet in it, expected a checkpoint with one")
     known = SmallModel(config, comfy.model_detection.detect_unet_config(tensors, UNET))
-    clip = load_clip(config, known.process_clip_state_dict(tensors))
-    vae = load_vae(config.autoencoder, tensors)
+    clip = load_clip(config, known.process_clip_state_dict(tensors)) if config.text else None
+    vae = load_vae(config.autoencoder, tensors) if config.autoencoder else None
     known.latent_format.taesd_decoder_name = None  # Stable Diffusion's, of other latents
-    known.latent_format.latent_rgb_factors, known.latent_format.latent_rgb_factors_bias = preview_colours(
-        vae, config.scale_factor
-    )
+    if vae is not None:
+        known.latent_format.latent_rgb_factors, known.latent_format.latent_rgb_factors_bias = preview_colours(
+            vae, config.scale_factor
+        )
     return load_model(known, tensors), clip, vae
 
 

@@ -12,10 +12,10 @@ import torch
 from safetensors import safe_open
 
 from ...networks import CheckpointError, control_scales
-from ...networks.loading.detection import CONTROL, METADATA, read_facts
+from ...networks.loading.detection import CONTROL
+from ...networks.loading.facts import METADATA, read_facts
 
 __all__ = ["load_controlnet"]
-
 
 
 def load_controlnet(path: Path, guess: bool = False) -> comfy.controlnet.ControlBase:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...networks import LatentDiffusion
+from ...networks import LatentDiffusion, TextConfig
 from ...networks.text.prompt import Chunk, tokenize
 from ...networks.text.textual_inversion import find_vectors
 
@@ -35,7 +35,7 @@ class Clip:
         """Stop at a layer counted from the end, -1 is the last; one beyond all is the one it was trained on."""
         if layer_idx >= 0:
             raise ValueError(f"clip layer {layer_idx!r}, expected -1 for the last, -2 for the last but one, ...")
-        text = self.diffusion.config.text
+        text = self._config
         self.skip = -layer_idx if -layer_idx <= text.layers + text.cut else None
 
     def tokenize(self, text: str) -> dict[str, list[Chunk]]:
@@ -61,8 +61,12 @@ class Clip:
         return [[self.encode_from_tokens(tokens), dict(add_dict or {})]]
 
     @property
+    def _config(self) -> TextConfig:
+        return self.diffusion.cond_stage_model.transformer.config
+
+    @property
     def _name(self) -> str:
-        return "h" if self.diffusion.config.text.activation == "gelu" else "l"
+        return "h" if self._config.activation == "gelu" else "l"
 
     def _vectors(self, name: str) -> Tensor | None:
-        return find_vectors(name, self.folders(), self.diffusion.config.text.width)
+        return find_vectors(name, self.folders(), self._config.width)

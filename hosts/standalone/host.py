@@ -56,7 +56,7 @@ class Sampling:
     def __init__(self, diffusion: LatentDiffusion, positive: list, negative: list, latent: dict, plan: Plan) -> None:
         """Put everything on the model's device; ValueError for what doesn't fit together."""
         self.diffusion, self.plan, self.device = diffusion, plan, diffusion.device
-        samples, channels = latent["samples"], diffusion.config.unet.out_channels
+        samples, channels = latent["samples"], diffusion.model.diffusion_model.config.out_channels
         if samples.ndim != 4 or samples.shape[1] != channels:
             raise ValueError(f"latent of shape {tuple(samples.shape)}, expected (batch, {channels}, height, width)")
         batch = plan.batch(samples)

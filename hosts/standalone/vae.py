@@ -13,7 +13,13 @@ class Vae:
 
     def __init__(self, autoencoder: Autoencoder) -> None:
         self.autoencoder = autoencoder
-        self.factor = self.downscale_ratio = autoencoder.config.factor
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent along each side, by ComfyUI's name too."""
+        return self.autoencoder.config.factor
+
+    downscale_ratio = factor
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Latents of a picture; edges past a multiple of 8 pixels are cut, evenly on both sides."""

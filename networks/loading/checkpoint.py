@@ -18,30 +18,29 @@ from ..autoencoder import Autoencoder
 from ..controlnet import ControlNet
 from ..device import SMALL, NotEnoughMemory, best_dtype, check_fits
 from ..latent_diffusion import LatentDiffusion
+from ..missing import Missing
 from ..text.clip_tokenizer import ClipTokenizer
+from .averaged_names import averaged_unet
 from .detection import (
     A_CONTROLNET,
     ALONE,
     AUTOENCODER,
     CONTROL,
-    METADATA,
     TEXT,
+    TEXT_PART,
     UNET,
-    Facts,
     Shapes,
     autoencoder_config,
     config_of,
     controlnet_config,
-    facts_of,
     foreign,
     predicts_v,
-    read_facts,
-    unet_facts,
 )
 from .diffusers_folder import read_folder, read_part
 from .diffusers_names import published_names
+from .facts import METADATA, Facts, facts_of, read_facts, unet_facts
 from .open_clip_names import clip_names
-from .tensor_file import CheckpointError, read_file
+from .tensor_file import CheckpointError, TensorLike, read_file, tensor
 
 __all__ = [
     "load_autoencoder",
@@ -52,15 +51,18 @@ __all__ = [
 ]
 
 Network = TypeVar("Network", bound=nn.Module)
-Tensors = dict[str, Tensor]
+Tensors = dict[str, TensorLike]
 
 # Names that the same tensors go by in some files: (how they begin there, how they begin here).
 ALSO_NAMED = (
     ("conditioner.embedders.0.", "cond_stage_model."),
     *((f"cond_stage_model.transformer.{part}", f"{TEXT}{part}") for part in ("embeddings", "encoder", "final_layer")),
 )
-PARTS = (UNET, AUTOENCODER, "cond_stage_model.")
-OPEN_CLIP = "cond_stage_model.model."
+PARTS = (UNET, AUTOENCODER, TEXT_PART)
+OPEN_CLIP = f"{TEXT_PART}model.token_embedding.weight"
+# What a UNet alone has under no prefix, in the published or in diffusers' layout, and what a ControlNet has besides.
+BARE_UNET = ("input_blocks.0.0.weight", "time_embedding.linear_1.weight")
+BARE_CONTROLNET = ("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight")
 OPEN_CLIP_FACTS = {"text_activation": "gelu", "text_skip": 2, "text_pad": 0}
 # Beside the weights, published files carry derived tables, a moving average, what training needed.
 UNUSED = re.compile(
@@ -72,18 +74,24 @@ def load_checkpoint(path: Path, device: str = "cpu", dtype: torch.dtype | None =
     """Load a Stable Diffusion 1.x or 2.x kind of model: a safetensors or torch file, or a diffusers folder.
 
     `dtype` is what UNet and autoencoder are computed in, None for what suits the device and the model's size
-    (`best_dtype`); on a CPU the text encoder stays in float32. Tensors are mapped from the file and converted one
-    by one. Raises CheckpointError (a ValueError) that names the file, and the tensor or what else is wrong: not
-    readable, cut off, of another family, incomplete, a wrong shape, a value that isn't finite.
+    (`best_dtype`); on a CPU the text encoder stays in float32. Tensors are read and converted one by one. A part that
+    the file doesn't have at all is an error once it is used. Raises CheckpointError (a ValueError) that names the file,
+    and the tensor or what else is wrong: not readable, cut off or changed meanwhile, of another family, incomplete, a
+    wrong shape, a value that isn't finite.
     """
     path = Path(path)
     with _naming(path):
         source = Source(*read_folder(path)) if path.is_dir() else _single_file(path)
         with _guessing(source):
             config = config_of(source.shapes, source.facts)
+            if None in (config.unet, config.autoencoder, config.text) and (kind := foreign(source.names)):
+                raise CheckpointError(kind)  # another family's, whose parts go by other names
             with torch.device("meta"):
                 model = LatentDiffusion(config)
             dtype = dtype or best_dtype(device, sum(p.numel() for p in model.model.parameters()))
+            for part in model.modules():
+                if isinstance(part, Missing):
+                    part.source = path.name
             _fill(model, source.tensors, device, lambda name: _part_dtype(name, device, dtype))
     if isinstance(model.tokenizer, ClipTokenizer):
         model.tokenizer.folder = (path if path.is_dir() else path.parent) / "tokenizer"
@@ -155,16 +163,31 @@ class Source:
 
 
 def _single_file(path: Path) -> Source:
-    """A whole model from one file, its tensors named as Stable Diffusion 1.x names them."""
+    """A whole model from one file, or what there is of it, its tensors named as Stable Diffusion 1.x names them."""
     contents = read_file(path)
     facts = dict(read_facts(contents.metadata))
-    named = {_renamed(name): tensor for name, tensor in contents.tensors.items()}
-    if any(name.startswith(OPEN_CLIP) for name in named):
+    named: Tensors = {}
+    for name, value in contents.tensors.items():
+        if (renamed := _renamed(name)) in named:
+            raise CheckpointError(f"two tensors for {renamed!r}, the second {name!r}")
+        named[renamed] = value
+    # Which text encoder it is, the tensors tell that it can't do without.
+    if OPEN_CLIP in named and f"{TEXT}embeddings.token_embedding.weight" not in named:
         named = clip_names(named)
         facts = OPEN_CLIP_FACTS | facts
+    named = _with_unet(named)
     facts.setdefault("parameterization", "v" if predicts_v(named) else "eps")
     own = {name: t for name, t in named.items() if name.startswith(PARTS) and not UNUSED.match(name)}
     return Source(own, facts, list(contents.tensors))
+
+
+def _with_unet(named: Tensors) -> Tensors:
+    """The tensors, with a UNet's that are there under no prefix, or only as the moving average, under the usual one."""
+    if any(name.startswith(UNET) for name in named):
+        return named
+    if any(mark in named for mark in BARE_UNET) and not any(mark in named for mark in BARE_CONTROLNET):
+        return {f"{UNET}{ours}": named[theirs] for theirs, ours in published_names(named).items()}
+    return named | averaged_unet(named, UNET)
 
 
 def _renamed(name: str) -> str:
@@ -192,6 +215,9 @@ def _naming(path: Path) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise type(error)(f"{path}: {error}") from error
+    except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:  # sizes that make no network
+        said = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: no model can be built from it ({said}), expected sizes that fit") from error
 
 
 @contextlib.contextmanager
@@ -212,7 +238,7 @@ def _part_dtype(name: str, device: str, dtype: torch.dtype) -> torch.dtype:
 def _fill(network: nn.Module, tensors: Tensors, device: str, dtype: Callable[[str], torch.dtype]) -> None:
     """Put the tensors into a network on the meta device, taking them out of the dict; all are checked first.
 
-    They are taken in the file's order, so that its mappings end one after the other.
+    Each is read when its turn comes, in the file's order.
     """
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     _check_names(expected, tensors)
@@ -237,22 +263,23 @@ def _check_names(expected: Mapping[str, object], tensors: Tensors) -> None:
             raise CheckpointError(f"{len(names)} {problem} tensors, the first {sorted(names)[0]!r}")
 
 
-def _fitting(name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
+def _fitting(name: str, value: TensorLike, shape: torch.Size) -> TensorLike:
     """The tensor in a shape; a linear layer's weight also serves as a 1 x 1 convolution's."""
-    if not tensor.is_floating_point():
-        raise CheckpointError(f"tensor {name!r} is of {tensor.dtype}, expected floating point numbers")
-    if tensor.shape == shape:
-        return tensor
-    if (*tensor.shape, 1, 1) == tuple(shape):
-        return tensor.reshape(shape)
-    raise CheckpointError(f"tensor {name!r} has shape {list(tensor.shape)}, expected {list(shape)}")
+    if not value.dtype.is_floating_point:
+        raise CheckpointError(f"tensor {name!r} is of {value.dtype}, expected floating point numbers")
+    if value.shape == shape:
+        return value
+    if (*value.shape, 1, 1) == tuple(shape):
+        return value.reshape(shape)
+    raise CheckpointError(f"tensor {name!r} has shape {list(value.shape)}, expected {list(shape)}")
 
 
-def _converted(name: str, tensor: Tensor, device: str, dtype: torch.dtype, order: torch.memory_format) -> Tensor:
+def _converted(name: str, value: TensorLike, device: str, dtype: torch.dtype, order: torch.memory_format) -> Tensor:
     """The tensor in its final type and place, of four dimensions in an order; CheckpointError for NaN or infinity."""
-    converted = tensor.to(dtype, memory_format=order if tensor.ndim == 4 else torch.contiguous_format)
+    found = tensor(value)
+    converted = found.to(dtype, memory_format=order if found.ndim == 4 else torch.contiguous_format)
     if not all(math.isfinite(end) for end in converted.aminmax()):
         kind = "NaN" if converted.isnan().any() else "infinity"
-        came = "" if tensor.isfinite().all() else " in the file"
+        came = "" if found.isfinite().all() else " in the file"
         raise CheckpointError(f"tensor {name!r} has {kind}{came or f' as {dtype}'}, expected finite numbers")
     return converted.to(device)

@@ -4,54 +4,42 @@ What shapes can't tell are facts, from a checkpoint's own metadata or from a dif
 what neither tells, the published families' values stand.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
-
-from torch import Tensor
 
 from ..autoencoder import AutoencoderConfig
 from ..latent_diffusion import ModelConfig
 from ..text.encoder import TextConfig
 from ..unet import UNetConfig
-from .tensor_file import CheckpointError
+from .facts import MODEL_FACTS, TEXT_FACTS, Facts, read_facts
+from .tensor_file import CheckpointError, TensorLike, tensor
 
 __all__ = [
     "ALONE",
     "AUTOENCODER",
     "A_CONTROLNET",
     "CONTROL",
-    "METADATA",
     "TEXT",
+    "TEXT_PART",
     "UNET",
-    "Facts",
     "Shapes",
     "autoencoder_config",
     "config_of",
     "controlnet_config",
-    "facts_of",
     "foreign",
     "model_config",
     "predicts_v",
-    "read_facts",
     "unet_config",
-    "unet_facts",
 ]
 
 UNET, AUTOENCODER, CONTROL = "model.diffusion_model.", "first_stage_model.", "control_model."
-TEXT = "cond_stage_model.transformer.text_model."
-METADATA = "comfyui_ddim"
+TEXT_PART = "cond_stage_model."
+TEXT = f"{TEXT_PART}transformer.text_model."
 
 Shapes = Mapping[str, Sequence[int]]
-Facts = Mapping[str, object]
-"""`unet_heads` or `unet_head_width`, `text_` with a TextConfig's `heads`, `activation`, `skip`, `cut` or `pad`,
-and any of a ModelConfig's numbers, `parameterization` and `vocabulary`."""
-
 V_MARK, V_SPREAD = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias", 0.09
-TEXT_FACTS = ("heads", "activation", "skip", "cut", "pad")
 SD2_HEAD_WIDTH = CLIP_HEAD_WIDTH = 64
-MODEL_FACTS = ("parameterization", "scale_factor", "timesteps", "beta_start", "beta_end")
 
 
 class Mark(NamedTuple):
@@ -60,13 +48,16 @@ class Mark(NamedTuple):
     pattern: str
     kind: str
     instead: str = "run with --comfyui"
+    alone: bool = False
+    """Whether it never comes with a whole UNet: then a name beside one is no sign of it."""
 
 
+STEM = f"{UNET}input_blocks.0.0.weight"
 A_CONTROLNET, ALONE = "a ControlNet", "an autoencoder alone"
 # The first that fits counts. Tensor names are those of the models' own publications.
 MARKS = (
-    Mark(r"lora_|.*\.(lora_|lokr_|hada_)", "a LoRA"),
-    Mark(r"(string_to_param|emb_params)", "a text embedding"),
+    Mark(r"lora_|.*\.(lora_|lokr_|hada_)", "a LoRA", alone=True),
+    Mark(r"(string_to_param|emb_params)", "a text embedding", alone=True),
     Mark(r"conditioner\.embedders\.1\.", "an SDXL checkpoint"),
     Mark(r"conditioner\.embedders\.0\.model\.transformer\.resblocks\.31\.", "an SDXL refiner checkpoint"),
     Mark(r"(.*\.)?add_embedding\.linear_1\.", "a part of an SDXL model"),
@@ -82,56 +73,40 @@ MARKS = (
     Mark(r"(.*\.)?(patchify_proj|adaln_single)\.", "an LTX or PixArt model"),
     Mark(r"(.*\.)?(clip_txt_mapper|effnet_mapper)\.", "a Stable Cascade model"),
     Mark(r"(model\.diffusion_model\.)?label_emb\.", "an SDXL or unCLIP model"),
-    Mark(r"adapter\.(body|unet)\.", "a T2I adapter"),
-    Mark(r"(control_model\.)?input_hint_block\.|controlnet_cond_embedding\.", A_CONTROLNET, "use ControlNetLoader"),
-    Mark(r"(encoder|decoder)\.conv_in\.", ALONE, "use VAELoader"),
-    Mark(r"(text_model\.)?(embeddings|encoder\.layers|final_layer_norm)\.", "a text encoder alone", "it has no UNet"),
-    Mark(r"(input|down)_blocks\.", "a UNet alone", "it has neither text encoder nor autoencoder"),
+    Mark(r"adapter\.(body|unet)\.", "a T2I adapter", alone=True),
+    Mark(
+        r"(control_model\.)?input_hint_block\.|controlnet_cond_embedding\.", A_CONTROLNET, "use ControlNetLoader", True
+    ),
+    Mark(r"(encoder|decoder)\.conv_in\.", ALONE, "use VAELoader", True),
+    Mark(
+        r"(text_model\.)?(embeddings|encoder\.layers|final_layer_norm)\.",
+        "a text encoder alone",
+        "it has no UNet",
+        True,
+    ),
 )
 # Channels that a UNet takes besides its four, by how many it takes in all.
 OTHER_INPUTS = {5: "a depth", 7: "an upscaling", 8: "an instruct-pix2pix"}
 
 
-def foreign(names: Iterable[str], wanted: str) -> str | None:
+def foreign(names: Iterable[str], wanted: str = "") -> str | None:
     """What a file with such tensors looks like, if it is of a known kind and not the wanted one; for the error."""
     names = list(names)
-    for mark in (mark for mark in MARKS if mark.kind != wanted):
+    whole = not wanted and STEM in names
+    for mark in (mark for mark in MARKS if mark.kind != wanted and not (whole and mark.alone)):
         for name in names:
             if re.match(mark.pattern, name):
                 return f"this looks like {mark.kind} (it has {name!r}): {mark.instead}"
     return None
 
 
-def read_facts(metadata: Mapping[str, str]) -> Facts:
-    """The facts in a safetensors file's metadata; CheckpointError where they can't be read."""
-    try:
-        facts = json.loads(metadata.get(METADATA, "{}"))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"metadata {METADATA!r}: expected JSON, {error}") from error
-    if not isinstance(facts, dict):
-        raise CheckpointError(f"metadata {METADATA!r}: a {type(facts).__name__}, expected an object")
-    return facts
-
-
-def predicts_v(tensors: Mapping[str, Tensor]) -> bool:
+def predicts_v(tensors: Mapping[str, TensorLike]) -> bool:
     """Whether a Stable Diffusion 2.x model predicts v: told, as ComfyUI does, by how spread one of its biases is."""
     bias, stem = tensors.get(V_MARK), tensors.get(f"{UNET}input_blocks.0.0.weight")
     if bias is None or stem is None or f"{UNET}input_blocks.1.1.proj_in.weight" not in tensors:
         return False
     second = tensors[f"{UNET}input_blocks.1.1.proj_in.weight"].ndim == 2
-    return second and stem.shape[1] == 4 and bias.float().std(correction=0).item() > V_SPREAD
-
-
-def facts_of(config: ModelConfig) -> dict[str, object]:
-    """What `config_of` needs to be told of a model, to be written into its metadata."""
-    facts = {f"text_{name}": getattr(config.text, name) for name in TEXT_FACTS}
-    facts |= {name: getattr(config, name) for name in MODEL_FACTS}
-    return unet_facts(config.unet) | facts | {"vocabulary": list(config.vocabulary)}
-
-
-def unet_facts(config: UNetConfig) -> dict[str, object]:
-    """What `unet_config` needs to be told."""
-    return {"unet_head_width": config.head_width} if config.head_width else {"unet_heads": config.heads}
+    return second and stem.shape[1] == 4 and tensor(bias).float().std(correction=0).item() > V_SPREAD
 
 
 def model_config(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> ModelConfig:
@@ -144,14 +119,21 @@ def model_config(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> M
 
 
 def config_of(shapes: Shapes, facts: Facts) -> ModelConfig:
-    """The same, with the facts as they are."""
-    unet = unet_config(shapes, facts, UNET)
-    if unet.in_channels in OTHER_INPUTS:
+    """The same, with the facts as they are. A part of which there is no tensor at all is None."""
+    there = {prefix: any(name.startswith(prefix) for name in shapes) for prefix in (UNET, AUTOENCODER, TEXT_PART)}
+    if not any(there.values()):
+        _shape(shapes, STEM, 4)
+    unet = unet_config(shapes, facts, UNET) if there[UNET] else None
+    if unet is not None and unet.in_channels in OTHER_INPUTS:
         kind, channels = OTHER_INPUTS[unet.in_channels], unet.in_channels
         raise CheckpointError(f"this looks like {kind} model (its UNet takes {channels} channels): run with --comfyui")
-    known = {name: facts[name] for name in MODEL_FACTS if name in facts}
+    text = text_config(shapes, facts) if there[TEXT_PART] else None
     vocabulary = tuple(facts.get("vocabulary", ()))
-    return ModelConfig(unet, autoencoder_config(shapes), text_config(shapes, facts), vocabulary=vocabulary, **known)
+    if text is not None and vocabulary and not 2 <= len(vocabulary) <= text.vocabulary:
+        raise CheckpointError(f"a vocabulary of {len(vocabulary)} words, expected 2 to {text.vocabulary}")
+    known = {name: facts[name] for name in MODEL_FACTS if name in facts}
+    autoencoder = autoencoder_config(shapes) if there[AUTOENCODER] else None
+    return ModelConfig(unet, autoencoder, text, vocabulary=vocabulary, **known)
 
 
 def unet_config(shapes: Shapes, facts: Facts, prefix: str = "") -> UNetConfig:
@@ -174,7 +156,7 @@ def unet_config(shapes: Shapes, facts: Facts, prefix: str = "") -> UNetConfig:
     heads: dict[str, object] = {"heads": facts.get("unet_heads", UNetConfig.heads)}
     if "unet_head_width" in facts or (linear and "unet_heads" not in facts):
         heads = {"head_width": facts.get("unet_head_width", SD2_HEAD_WIDTH)}
-    return UNetConfig(
+    config = UNetConfig(
         in_channels=stem[1],
         out_channels=shapes.get(f"{prefix}out.2.weight", stem)[0 if f"{prefix}out.2.weight" in shapes else 1],
         channels=tuple(widths[-1] for widths in levels),
@@ -185,6 +167,15 @@ def unet_config(shapes: Shapes, facts: Facts, prefix: str = "") -> UNetConfig:
         linear_projection=linear,
         **heads,
     )
+    _check_heads(config)
+    return config
+
+
+def _check_heads(config: UNetConfig) -> None:
+    for width in {width for width, has in zip(config.channels, (*config.attention[:-1], True), strict=True) if has}:
+        if width % (config.head_width or config.heads):
+            name, count = ("unet_head_width", config.head_width) if config.head_width else ("unet_heads", config.heads)
+            raise CheckpointError(f"{name} {count}, expected a divisor of the UNet's {width} channels")
 
 
 def controlnet_config(shapes: Shapes, facts: Facts) -> tuple[UNetConfig, int]:
@@ -208,7 +199,7 @@ def autoencoder_config(shapes: Shapes, prefix: str = AUTOENCODER) -> Autoencoder
 def text_config(shapes: Shapes, facts: Facts) -> TextConfig:
     """A text transformer's sizes."""
     vocabulary, width = _shape(shapes, f"{TEXT}embeddings.token_embedding.weight", 2)
-    return TextConfig(
+    config = TextConfig(
         vocabulary=vocabulary,
         positions=_shape(shapes, f"{TEXT}embeddings.position_embedding.weight", 2)[0],
         width=width,
@@ -217,6 +208,13 @@ def text_config(shapes: Shapes, facts: Facts) -> TextConfig:
         **{"heads": max(1, width // CLIP_HEAD_WIDTH)}
         | {name: facts[f"text_{name}"] for name in TEXT_FACTS if f"text_{name}" in facts},
     )
+    if width % config.heads:
+        raise CheckpointError(f"text_heads {config.heads}, expected a divisor of the text encoder's width {width}")
+    if config.skip > config.layers + config.cut:
+        raise CheckpointError(f"text_skip {config.skip}, expected at most {config.layers + config.cut} layers")
+    if (config.pad or 0) >= config.vocabulary:
+        raise CheckpointError(f"text_pad {config.pad}, expected less than the {config.vocabulary} ids that there are")
+    return config
 
 
 def _shape(shapes: Shapes, name: str, ndim: int) -> Sequence[int]:

@@ -4,37 +4,39 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor
-
-from .detection import AUTOENCODER, TEXT, UNET, Facts
+from .detection import AUTOENCODER, TEXT, UNET
 from .diffusers_names import published_names
-from .tensor_file import CheckpointError, Contents, read_file
+from .facts import Facts, check_facts
+from .tensor_file import CheckpointError, Contents, TensorLike, read_file
 
 __all__ = ["read_folder", "read_part"]
 
 INDEX = "model_index.json"
+PARTS = {"unet": UNET, "vae": AUTOENCODER, "text_encoder": TEXT}
 WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
 ENDINGS = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Tensor], Facts]:
+def read_folder(folder: Path) -> tuple[dict[str, TensorLike], Facts]:
     """A model's tensors by published names, and the facts in its configuration.
 
-    Raises CheckpointError that names the file for a folder without an index, a part that is missing or broken, or a
-    pipeline of another kind.
+    Parts that the index doesn't name, or names null, aren't there. Raises CheckpointError that names the file for a
+    folder without an index, a part that is missing or broken, or a pipeline of another kind.
     """
     index = _json(folder / INDEX)
-    if not {"unet", "vae", "text_encoder"} <= index.keys() or "text_encoder_2" in index:
-        kind = index.get("_class_name", "a pipeline without unet, vae and text_encoder")
+    there = [name for name in PARTS if index.get(name) not in (None, [None, None])]
+    if "unet" not in there or "text_encoder_2" in index:
+        kind = index.get("_class_name", "a pipeline without unet")
         raise CheckpointError(
             f"{folder}: this looks like {kind}, expected Stable Diffusion 1.x or 2.x: run with --comfyui"
         )
-    tensors: dict[str, Tensor] = {}
-    for part, prefix in (("unet", UNET), ("vae", AUTOENCODER), ("text_encoder", TEXT)):
+    tensors: dict[str, TensorLike] = {}
+    for part in there:
         own = read_part(folder / part).tensors
-        tensors |= {prefix + name.removeprefix("text_model."): tensor for name, tensor in own.items()}
-    return tensors, _facts(*(_json(folder / part / "config.json") for part in ("unet", "vae", "text_encoder")), folder)
+        tensors |= {PARTS[part] + name.removeprefix("text_model."): tensor for name, tensor in own.items()}
+    configs = (_json(folder / part / "config.json") if part in there else {} for part in PARTS)
+    return tensors, _facts(*configs, folder)
 
 
 def read_part(folder: Path) -> Contents:
@@ -63,7 +65,7 @@ def _json(path: Path) -> dict:
         raise CheckpointError(f"{path}: no such file, expected a diffusers folder's")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{path}: expected JSON, {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: a {type(content).__name__}, expected a JSON object")
@@ -73,7 +75,7 @@ def _json(path: Path) -> dict:
 def _facts(unet: Mapping, vae: Mapping, text: Mapping, folder: Path) -> Facts:
     scheduler = _json(folder / "scheduler" / "scheduler_config.json")
     prediction, betas = scheduler.get("prediction_type", "epsilon"), scheduler.get("beta_schedule", "scaled_linear")
-    if prediction not in PREDICTIONS or betas != "scaled_linear":
+    if prediction not in list(PREDICTIONS) or betas != "scaled_linear":
         raise CheckpointError(
             f"{folder}: a scheduler of {prediction!r} on {betas!r} betas, expected "
             f"{' or '.join(map(repr, PREDICTIONS))} on 'scaled_linear'"
@@ -87,12 +89,22 @@ def _facts(unet: Mapping, vae: Mapping, text: Mapping, folder: Path) -> Facts:
     facts["text_activation"] = text.get("hidden_act", "quick_gelu")
     if facts["text_activation"] == "gelu":  # OpenCLIP's: its last layer isn't used, and is left out there
         facts |= {"text_skip": 2, "text_cut": 1, "text_pad": 0}
-    # What diffusers calls the width of a head is the number of heads.
+    try:
+        return check_facts(facts | _heads(unet))
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}, in the folder's configuration") from error
+
+
+def _heads(unet: Mapping) -> Facts:
+    """The heads in a UNet's configuration; what diffusers calls the width of a head is the number of heads."""
     heads = unet.get("num_attention_heads") or unet.get("attention_head_dim", 8)
     widths = unet.get("block_out_channels", ())
     if isinstance(heads, int):
-        return facts | {"unet_heads": heads}
+        return {"unet_heads": heads}
+    lists = all(isinstance(each, list) and each and all(type(n) is int for n in each) for each in (heads, widths))
+    if not lists or len(heads) != len(widths) or min(heads) < 1:
+        raise CheckpointError(f"unet: {heads!r} heads of {widths!r} channels, expected a number of heads for each")
     width = {channels // count for channels, count in zip(widths, heads, strict=True)}
     if len(width) != 1:
-        raise CheckpointError(f"{folder / 'unet'}: {heads} heads of {widths} channels, expected all of one width")
-    return facts | {"unet_head_width": width.pop()}
+        raise CheckpointError(f"unet: {heads} heads of {widths} channels, expected all of one width")
+    return {"unet_head_width": width.pop()}

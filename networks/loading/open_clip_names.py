@@ -3,9 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from torch import Tensor
-
-from .tensor_file import CheckpointError
+from .tensor_file import CheckpointError, TensorLike
 
 __all__ = ["clip_names"]
 
@@ -29,19 +27,19 @@ UNUSED = ("text_projection", "logit_scale", "attn_mask")
 _LAYER = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)")
 
 
-def clip_names(tensors: Mapping[str, Tensor], prefix: str = "cond_stage_model.") -> dict[str, Tensor]:
+def clip_names(tensors: Mapping[str, TensorLike], prefix: str = "cond_stage_model.") -> dict[str, TensorLike]:
     """A checkpoint's tensors with `model.*` under the prefix renamed to `transformer.text_model.*`, the rest as it is.
 
     The joined projection to queries, keys and values becomes three views of it. Names that OpenCLIP doesn't give stay
     as they are. Raises CheckpointError for a joined projection that isn't three of the same size.
     """
-    renamed: dict[str, Tensor] = {}
+    renamed: dict[str, TensorLike] = {}
     for name, tensor in tensors.items():
         own = name.removeprefix(f"{prefix}model.") if name.startswith(f"{prefix}model.") else None
         if own in UNUSED:
             continue
         targets = _targets(own) if own is not None else ()
-        if len(targets) > 1 and (not tensor.ndim or len(tensor) % len(targets)):
+        if len(targets) > 1 and (not tensor.ndim or tensor.shape[0] % len(targets)):
             shape = list(tensor.shape)
             raise CheckpointError(f"tensor {name!r} has shape {shape}, expected {len(targets)} times a width")
         parts = tensor.chunk(len(targets)) if len(targets) > 1 else (tensor,)

@@ -1,62 +1,123 @@
-"""Reading tensors from a file, told by its content: safetensors, memory-mapped, or a pickle that holds only weights."""
+"""Finding tensors in a file, told by its content: safetensors, or a pickle that holds only weights."""
 
 import contextlib
+import json
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-__all__ = ["CheckpointError", "Contents", "read_file"]
+from .stored import CheckpointError, OpenFile, Stored
 
-MAPPED_TOGETHER = 100
-"""Tensors that share a mapping of their file: its pages count as used until the last of them is gone."""
+__all__ = ["CheckpointError", "Contents", "TensorLike", "read_file", "read_nested", "tensor"]
 
+TensorLike = Tensor | Stored
+"""A tensor, in memory or in its file."""
 
-class CheckpointError(ValueError):
-    """A checkpoint that can't be used, and why."""
+MAX_HEADER = 100_000_000
+"""Bytes of a safetensors file's header, the format's own limit."""
+MAX_DEPTH = 16
+"""How many times a pickle's `state_dict` may hold another."""
+TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
 @dataclass(frozen=True)
 class Contents:
     """Tensors by name, and what a safetensors file says about them."""
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, TensorLike]
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
+def tensor(value: TensorLike) -> Tensor:
+    """The tensor itself, read where it is still in its file."""
+    return value.read() if isinstance(value, Stored) else value
+
+
 def read_file(path: Path) -> Contents:
-    """The tensors of a safetensors file or of a pickle as torch writes them; both mapped where that can be done.
+    """The tensors of a safetensors file or of a pickle as torch writes them, still in the file where that can be.
 
     From a pickle nothing is taken but tensors in dicts and lists, plain values, and what `INERT` names, which becomes
     an empty object; with `state_dict` in it, that counts. Raises CheckpointError that names the file for one that
     isn't there, is neither, is cut off, or is a pickle that wants more.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file, expected a checkpoint")
-    with path.open("rb") as file:
-        start = file.read(64)
+    file = _opened(path)
+    start = file.read(0, min(64, file.size)).numpy().tobytes()
     if start[8:9] != b"{":  # which comes after a safetensors file's length, whose bytes may be anything
-        if start[:2] == b"PK":
-            return _read_pickle(path, mapped=True)
-        if start[:1] == b"\x80":
-            return _read_pickle(path, mapped=False)
+        if start[:2] == b"PK" or start[:1] == b"\x80":
+            return Contents(_read_pickle(path, file, zipped=start[:2] == b"PK"))
         if start.startswith(b"version https://git-lfs"):
             raise CheckpointError(f"{path}: a Git LFS pointer, expected the file that it stands for: run git lfs pull")
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata, names = file.metadata() or {}, list(file.keys())
-        tensors: dict[str, Tensor] = {}
-        for start in range(0, len(names), MAPPED_TOGETHER):
-            with safe_open(path, framework="pt", device="cpu") as file:
-                tensors |= {name: file.get_tensor(name) for name in names[start : start + MAPPED_TOGETHER]}
-        return Contents(tensors, metadata)
-    except (SafetensorError, OSError) as error:
+        return _safetensors(file)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(f"{path}: expected a whole safetensors or torch file, {_plain(error)}") from error
+
+
+def read_nested(path: Path) -> object:
+    """All that is in a file, its tensors read: dicts and lists in one another, in a pickle even in themselves."""
+    file = _opened(path)
+    if file.read(0, min(2, file.size)).numpy().tobytes()[:1] in (b"P", b"\x80"):
+        with _plainly(path):
+            return _loaded(file, "cpu")
+    return {name: tensor(value) for name, value in read_file(path).tensors.items()}
+
+
+def _opened(path: Path) -> OpenFile:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file, expected a checkpoint")
+    return OpenFile(path)
+
+
+def _safetensors(file: OpenFile) -> Contents:
+    """A header of names, types, shapes and places, then the values; any error for what isn't one."""
+    if file.size < 8:
+        raise ValueError(f"it has {file.size} bytes")
+    length = int.from_bytes(file.read(0, 8).numpy().tobytes(), "little")
+    if length > min(MAX_HEADER, file.size - 8):
+        raise ValueError(f"its header of {length} bytes doesn't fit into its {file.size}")
+    header = json.loads(file.read(8, length).numpy().tobytes())
+    metadata = header.pop("__metadata__", None) or {}
+    if not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError("its metadata holds something else than texts")
+    entries = [(name, entry, *entry["data_offsets"]) for name, entry in header.items()]
+    end = 0
+    tensors: dict[str, TensorLike] = {}
+    for name, entry, start, stop in sorted(entries, key=lambda entry: entry[2:]):
+        if entry["dtype"] not in TYPES:
+            raise ValueError(f"tensor {name!r} is of the type {entry['dtype']!r}")
+        dtype, shape = TYPES[entry["dtype"]], entry["shape"]
+        size = prod(shape) * dtype.itemsize
+        if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)) or (start, stop) != (end, end + size):
+            expected = f"expected {end} to {end + size}"
+            raise ValueError(f"tensor {name!r} is said to lie at bytes {start!r} to {stop!r}, {expected}")
+        tensors[name] = Stored(file, 8 + length + start, dtype, torch.Size(shape))
+        end = stop
+    if 8 + length + end != file.size:
+        raise ValueError(f"its tensors need {8 + length + end} bytes, it has {file.size}")
+    return Contents(tensors, metadata)
 
 
 # What published files have beside their tensors: the trainer's notes. Each name becomes a class that keeps nothing.
@@ -84,20 +145,49 @@ def _inert(name: str) -> type:
     return type(own, (_Inert,), {"__module__": module})
 
 
+def _read_pickle(path: Path, file: OpenFile, zipped: bool) -> dict[str, TensorLike]:
+    """The tensors in a pickle; of a zipped one they stay in the file, if torch says where they are (from 2.7 on)."""
+    with _plainly(path):
+        if zipped and _only_stored(file):
+            found = _unwrapped(_loaded(file, "meta"), path)
+            if all(hasattr(t.untyped_storage(), "_checkpoint_offset") for t in found.values()):
+                return {name: _placed(name, t, file) for name, t in found.items()}
+        return _unwrapped(_loaded(file, "cpu"), path)
+
+
+def _loaded(file: OpenFile, device: str) -> Any:
+    inert = torch.serialization.safe_globals([_inert(name) for name in INERT])
+    with inert, file.handle() as handle:  # of a path, torch would take the ending .safetensors at its word
+        handle.seek(0)
+        content = torch.load(handle, map_location=device, weights_only=True)
+    file.check()
+    return content
+
+
+def _only_stored(file: OpenFile) -> bool:
+    with file.handle() as handle, zipfile.ZipFile(handle) as archive:
+        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+
+
+def _placed(name: str, found: Tensor, file: OpenFile) -> TensorLike:
+    """The tensor in the file that one on the meta device stands for."""
+    storage, first = found.untyped_storage(), found.storage_offset() * found.itemsize
+    begin = storage._checkpoint_offset  # type: ignore[attr-defined]
+    if first + found.nbytes > storage.nbytes() or begin + storage.nbytes() > file.size:
+        raise ValueError(f"tensor {name!r} of shape {list(found.shape)} reaches beyond its values")
+    if found.is_contiguous():
+        return Stored(file, begin + first, found.dtype, found.shape)
+    whole = Stored(file, begin, torch.uint8, torch.Size([storage.nbytes()])).read()
+    return whole.view(found.dtype).as_strided(found.shape, found.stride(), found.storage_offset())
+
+
 @contextlib.contextmanager
-def _inert_names() -> Iterator[None]:
-    """Lets torch's weights-only unpickler meet the names in `INERT`; before torch 2.5 it can't, and refuses them."""
-    allow = getattr(torch.serialization, "safe_globals", None)
-    with allow([_inert(name) for name in INERT]) if allow else contextlib.nullcontext():
-        yield
-
-
-def _read_pickle(path: Path, mapped: bool) -> Contents:
+def _plainly(path: Path) -> Iterator[None]:
+    """Whatever stops torch's unpickler, as a CheckpointError of one line that says what to do."""
     try:
-        with _inert_names(), path.open("rb") as file:
-            # torch maps only what it opens itself, and takes the ending .safetensors at its word.
-            mapped = mapped and path.suffix != ".safetensors"
-            content = torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
+        yield
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         wanted, said = (re.search(p, str(error)) for p in (r"GLOBAL ([\w.]+)", r"Unpickler error: (.*)"))
         reason = f"it wants {wanted[1]!r}" if wanted else said[1] if said else _plain(error)
@@ -107,11 +197,19 @@ def _read_pickle(path: Path, mapped: bool) -> Contents:
         ) from error
     except Exception as error:  # a damaged pickle stops the unpickler in any way it likes
         raise CheckpointError(f"{path}: expected a whole torch file, {_plain(error)}") from error
-    while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+
+
+def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickle, or of the `state_dict` in it."""
+    for _ in range(MAX_DEPTH):
+        if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+            break
         content = content["state_dict"]
+    else:
+        raise CheckpointError(f"{path}: more than {MAX_DEPTH} times 'state_dict' inside one another, expected tensors")
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: a pickle of a {type(content).__name__}, expected a dict of tensors")
-    return Contents({name: value for name, value in content.items() if isinstance(value, Tensor)})
+    return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
 def _plain(error: Exception) -> str:

@@ -1,19 +1,19 @@
 """Textual inversions (Gal et al. 2022, arXiv 2208.01618): vectors from small files, which a prompt calls by name."""
 
 import logging
-import pickle
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
+
+from ..loading.tensor_file import CheckpointError, read_nested
 
 __all__ = ["find_vectors"]
 
 log = logging.getLogger(__name__)
 
+MAX_DEPTH, MAX_ENTRIES, MAX_VECTORS = 8, 10_000, 1000
+"""How deep a file of one may nest, how much may be in it, and how many vectors make one embedding."""
 ENDINGS = ("", ".safetensors", ".pt", ".bin")
 
 
@@ -29,8 +29,8 @@ def find_vectors(name: str, folders: Iterable[Path], width: int) -> Tensor | Non
         return None
     try:
         return _read(path, width)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        log.warning("embedding %r: %s: %s, left out", name, path, str(error).splitlines()[0])
+    except ValueError as error:
+        log.warning("embedding %r: %s, left out", name, error)
         return None
 
 
@@ -44,23 +44,27 @@ def _places(name: str, folders: Iterable[Path]) -> Iterator[Path]:
 
 
 def _read(path: Path, width: int) -> Tensor:
-    if path.suffix == ".safetensors":
-        content = load_file(path)
-    else:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    fitting = [t.reshape(-1, width) for t in _tensors(content) if t.ndim and t.shape[-1] == width]
-    if not fitting:
-        raise ValueError(f"expected vectors of width {width}, which this model's text encoder reads")
-    return fitting[0].float()
+    found = [t for t in _tensors(read_nested(path), path, 0, [MAX_ENTRIES]) if t.ndim and t.shape[-1] == width]
+    if not found or not found[0].is_floating_point() or not found[0].isfinite().all():
+        raise CheckpointError(
+            f"{path}: expected finite vectors of width {width}, which this model's text encoder reads"
+        )
+    vectors = found[0].reshape(-1, width)
+    if not 0 < len(vectors) <= MAX_VECTORS:
+        raise CheckpointError(f"{path}: {len(vectors)} vectors, expected 1 to {MAX_VECTORS}")
+    return vectors.float()
 
 
-def _tensors(content: object) -> Iterator[Tensor]:
-    """Every tensor in what a file holds: files of one inversion nest it in one way or another."""
+def _tensors(content: object, path: Path, depth: int, left: list[int]) -> Iterator[Tensor]:
+    """Every tensor in what a file holds: files of one inversion nest it in one way or another; `left` is counted down.
+
+    A few bytes of pickle may hold themselves, or each level the one below twice.
+    """
+    left[0] -= 1
+    if depth > MAX_DEPTH or left[0] < 0:
+        raise CheckpointError(f"{path}: dicts and lists of more than {MAX_DEPTH} levels or {MAX_ENTRIES} entries")
     if isinstance(content, Tensor):
         yield content
-    elif isinstance(content, dict):
-        for entry in content.values():
-            yield from _tensors(entry)
-    elif isinstance(content, list | tuple):
-        for entry in content:
-            yield from _tensors(entry)
+    elif isinstance(content, dict | list | tuple):
+        for entry in content.values() if isinstance(content, dict) else content:
+            yield from _tensors(entry, path, depth + 1, left)

@@ -153,7 +153,6 @@ FOREIGN = {
     "text embedding": "string_to_param",
     "ControlNet": "control_model.input_hint_block.0.bias",
     "autoencoder alone": "decoder.conv_in.bias",
-    "UNet alone": "input_blocks.0.0.bias",
     "text encoder alone": "text_model.embeddings.position_embedding.weight",
 }
 
