@@ -24,6 +24,7 @@ ALLOWED = {
     "nodes.core": {"nodes", "hosts", "sampler"},
     "cli": {"cli", "executor", "nodes", "atomic", "sweeps"},
     "sweeps": {"sweeps", "executor", "nodes", "atomic", "cli.carry", "cli.failures", "cli.messages", "cli.overrides"},
+    "testing": {"testing", "cli", "executor", "atomic"},
     "demo": {"demo", "sampler", "networks", "atomic"},
     "": {"nodes", "cli"},
 }
@@ -44,6 +45,14 @@ LATE = {
     ("sweeps.worker", "nodes"),
     ("sweeps.sweep", "sweeps.cluster"),
     ("sweeps.grids", "nodes.grid"),
+    ("testing", "testing.session"),
+    ("testing.collection", "testing.casework"),
+    ("testing.collection", "testing.comparison"),
+    ("testing.collection", "testing.report"),
+    ("testing.collection", "testing.session"),
+    ("testing.plugin", "testing.collection"),
+    ("testing.plugin", "testing.fixtures"),
+    ("testing.plugin", "testing.report"),
 }
 PARTS = sorted({name.partition(".")[0] for name in ALLOWED if name})
 
