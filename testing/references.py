@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from ..atomic import replacing
+from ..atomic import replacing, write_whole
 from .measures import as_array, as_pictures, is_latent, is_pictures, is_tensor
 
 __all__ = ["read_picture", "read_tensor", "slug", "stored_form", "write_picture", "write_stored"]
@@ -41,19 +41,21 @@ def stored_form(values: Sequence[Any]) -> list[tuple[str, Any]] | None:
 def write_stored(path: Path, content: Any) -> None:
     """Write one file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        if path.suffix == ".png":
-            write_picture(part, content)
-        elif path.suffix == ".safetensors":
+    if path.suffix == ".png":
+        write_picture(path, content)
+    elif path.suffix == ".safetensors":
+        with replacing(path) as part:
             save_file({"samples": np.ascontiguousarray(content)}, part)
-        else:
-            part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    else:
+        write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
     """Write a picture (height, width, 1 to 4 channels) in [0, 1] as an 8-bit PNG."""
     whole = np.round(np.clip(np.nan_to_num(picture), 0, 1) * 255).astype(np.uint8)
-    Image.fromarray(whole[..., 0] if whole.shape[-1] == 1 else whole).save(path, format="PNG", optimize=True)
+    image = Image.fromarray(whole[..., 0] if whole.shape[-1] == 1 else whole)
+    with replacing(path) as part:
+        image.save(part, format="PNG", optimize=True)
 
 
 def read_picture(path: Path) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ..atomic import write_whole
 from .casework import Verdict
 from .collection import session_of
 from .coverage import Tally, coverage_lines
@@ -99,7 +100,7 @@ class Reporter:
             self._tell_coverage(session)
         if self._folder:
             self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / "index.html").write_text(page(self._results), encoding="utf-8")
+            write_whole(self._folder / "index.html", page(self._results).encode())
             self._lines.append(f"comfy: {self._folder / 'index.html'}")
 
     def _tell_coverage(self, session: pytest.Session) -> None:
