@@ -215,10 +215,8 @@ WRITTEN_DIRECTLY = {
     ("sweeps/grids.py", "save"),
     ("sweeps/ledger.py", "open"),
     ("sweeps/thumbs.py", "save"),
+    ("testing/memory.py", "write_text"),  # no file: a switch of the kernel
 }
-# What may be written as it comes: a log that grows line by line, pictures in memory, a sheet for the eye.
-WRITTEN_DIRECTLY = {("demo/loop.py", "open"), ("nodes/files.py", "save"), ("demo/evaluate.py", "save")}
-WRITTEN_DIRECTLY |= {("testing/memory.py", "write_text")}  # no file: a switch of the kernel
 
 
 def direct_writes(path: Path) -> set[tuple[str, str]]:
