@@ -2,12 +2,14 @@
 
 - classic: everything that the latest prompt contains;
 - lru: also results of earlier prompts, until more than `size` are kept;
+- ram: results of earlier prompts, until memory runs short;
 - none: a result is dropped when nobody in the run can ask for it any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -43,6 +45,9 @@ class Cache(Protocol):
 
     def drop(self, node_id: str) -> None:
         """Nobody in this run will ask for the node's result again."""
+
+    def make_room(self) -> None:
+        """A node has run: free memory if it runs short."""
 
     def live_signatures(self) -> Iterable[int]:
         """Signatures under which something is kept."""
@@ -97,6 +102,9 @@ class ClassicCache:
 
     def drop(self, node_id: str) -> None:
         """Nothing: the next run may want it."""
+
+    def make_room(self) -> None:
+        """Nothing: what is kept doesn't depend on memory."""
 
     def live_signatures(self) -> Iterable[int]:
         """All that are kept, in all scopes."""
@@ -162,9 +170,61 @@ class LRUCache:
     def drop(self, node_id: str) -> None:
         """Nothing: a later run may want it."""
 
+    def make_room(self) -> None:
+        """Nothing: what is kept doesn't depend on memory."""
+
     def live_signatures(self) -> Iterable[int]:
         """All that are kept."""
         return self._results
+
+
+class RAMPressureCache(LRUCache):
+    """Keeps results across prompts until less than so many GiB of memory are free; never drops this prompt's.
+
+    Large and long unused ones go first: a result counts by its bytes, and 1.3 times as much for every run since its
+    last use. `available()` is the free memory in bytes. Raises ValueError without psutil, which tells it.
+    """
+
+    def __init__(self, gigabytes: float = 0, available: Callable[[], int] | None = None):
+        super().__init__(0)
+        memory = _memory() if available is None or not gigabytes else None
+        self._available = available or (lambda: memory().available)
+        self._headroom = (gigabytes * 2**30) or min(10 * 2**30, max(2 * 2**30, memory().total / 10))
+
+    def _forget_unused(self) -> None:
+        """Nothing: memory decides."""
+
+    def make_room(self) -> None:
+        """Drop results of earlier prompts, the largest and longest unused first, until enough is free."""
+        if self._available() >= self._headroom:
+            return
+        earlier = [key for key in self._results if self._used[key] != self._run]
+        for key in sorted(earlier, key=self._weight, reverse=True):
+            del self._results[key], self._used[key]
+            if self._available() >= self._headroom:
+                return
+
+    def _weight(self, key: int) -> float:
+        return 1.3 ** (self._run - self._used[key]) * max(1, _bytes(self._results[key].outputs))
+
+
+def _memory() -> Callable[[], Any]:
+    try:
+        return importlib.import_module("psutil").virtual_memory
+    except ImportError as error:
+        raise ValueError('cache "ram" needs psutil, which tells how much memory is free') from error
+
+
+def _bytes(value: Any) -> int:
+    """How much memory tensors take that a result holds, models' weights included."""
+    if isinstance(value, Mapping):
+        return sum(map(_bytes, value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(_bytes, value))
+    if hasattr(value, "element_size") and value.device.type == "cpu":
+        return value.numel() * value.element_size()
+    patcher = getattr(value, "patcher", value)
+    return patcher.model_size() if hasattr(patcher, "model_size") else 0
 
 
 class NoCache:
@@ -194,12 +254,15 @@ class NoCache:
         """Forget it."""
         self._results.pop(node_id, None)
 
+    def make_room(self) -> None:
+        """Nothing: what is kept doesn't depend on memory."""
+
     def live_signatures(self) -> Iterable[int]:
         """None."""
         return ()
 
 
-def make_cache(kind: str, size: int = 0) -> Cache:
+def make_cache(kind: str, size: float = 0) -> Cache:
     """A cache by name; raises ValueError for another name or a negative size."""
     if size < 0:
         raise ValueError(f"cache_size is {size!r}, expected 0 or more")
@@ -207,6 +270,8 @@ def make_cache(kind: str, size: int = 0) -> Cache:
         return ClassicCache()
     if kind == "lru":
         return LRUCache(size)
+    if kind == "ram":
+        return RAMPressureCache(size)
     if kind == "none":
         return NoCache()
-    raise ValueError(f'cache is {kind!r}, expected "classic", "lru" or "none"')
+    raise ValueError(f'cache is {kind!r}, expected "classic", "lru", "ram" or "none"')

@@ -56,6 +56,7 @@ _HIDDEN_KINDS = (
     "UNIQUE_ID",
     "AUTH_TOKEN_COMFY_ORG",
     "API_KEY_COMFY_ORG",
+    "COMFY_USAGE_SOURCE",
 )
 
 
@@ -68,7 +69,8 @@ def gather(
 ) -> Arguments:
     """The columns of a node's inputs.
 
-    Constants that the class doesn't declare are dropped, links are not (classes with `**kwargs` rely on it).
+    Constants that the class doesn't declare are dropped unless it accepts all, links never are (classes with
+    `**kwargs` rely on it).
     Without `find_outputs` every link is missing: that is how a class is asked about its constants alone.
     """
     declaration = node_class.declaration(inputs)
@@ -83,7 +85,7 @@ def gather(
                 columns[name] = MISSING
             else:
                 columns[name] = outputs[value[1]]
-        elif declared is not None:
+        elif declared is not None or node_class.accepts_all:
             columns[name] = [value]
     hidden = {
         name: hidden_values.value(kind, node_id)

@@ -7,12 +7,18 @@ without those they haven't (a pack may need `comfy_execution.graph_utils` and no
 from __future__ import annotations
 
 import contextlib
+import copy
+import importlib
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+from .outside_store import OutsideStore
 from .runtime import Report, Runtime
+
+logger = logging.getLogger(__name__)
 
 
 def _module(name: str) -> ModuleType | None:
@@ -33,8 +39,22 @@ class ComfyRuntime(Runtime):
         if self._management is not None:
             self.interruptions = (*Runtime.interruptions, self._management.InterruptProcessingException)
 
-    def run_started(self, run_id: str, graph: Any, report: Report) -> None:
+    def submitted(self, prompt: dict[str, Any], extra_data: Mapping[str, Any]) -> tuple[dict, Mapping[str, Any]]:
+        """Let packs' on_prompt handlers and ComfyUI's node replacements at it, as its server does."""
+        server = getattr(getattr(_module("server"), "PromptServer", None), "instance", None)
+        if server is None:
+            return prompt, extra_data
+        if server.on_prompt_handlers:
+            posted = server.trigger_on_prompt({"prompt": prompt, "extra_data": dict(extra_data)})
+            prompt, extra_data = posted["prompt"], posted["extra_data"]
+        replacements = getattr(server, "node_replace_manager", None)
+        return (_replaced(prompt, replacements) if replacements is not None else prompt), extra_data
+
+    def run_started(self, run_id: str, graph: Any, report: Report, extra_data: Mapping[str, Any]) -> None:
         """Clear ComfyUI's interrupt flag and take over both of its ways to report progress."""
+        previews = _module("latent_preview")
+        if hasattr(previews, "set_preview_method"):
+            previews.set_preview_method(extra_data.get("preview_method"))
         if self._management is not None:
             self._management.interrupt_current_processing(False)
             self._management.cleanup_models_gc()
@@ -56,6 +76,13 @@ class ComfyRuntime(Runtime):
 
         return hook
 
+    def store(self, graph: Any, fingerprints: Mapping[str, Any]) -> OutsideStore | None:
+        """The cache providers, where the version has them and packs have registered any."""
+        providers = _module("comfy_execution.cache_provider")
+        if providers is None or not providers._has_cache_providers():
+            return None
+        return OutsideStore(providers, importlib.import_module("comfy_execution.caching"), graph, fingerprints)
+
     def run_ended(self) -> None:
         """Unload models if ComfyUI was told not to keep them."""
         if self._management is not None and self._management.DISABLE_SMART_MEMORY:
@@ -76,12 +103,27 @@ class ComfyRuntime(Runtime):
             return contextlib.nullcontext()
         return self._utils.CurrentNodeContext(run_id, node_id, index)
 
+    def call_ended(self) -> None:
+        """Let go of what DynamicVRAM holds for the node."""
+        if getattr(_module("comfy.memory_management"), "aimdo_enabled", False):
+            self._management.reset_cast_buffers()
+            for name, function in (
+                ("comfy.model_prefetch", "cleanup_prefetch_queues"),
+                ("comfy_aimdo.model_vbar", "vbars_reset_watermark_limits"),
+            ):
+                getattr(_module(name), function, lambda: None)()
+
     def advice(self, error: BaseException) -> str:
         """Free the models when memory ran out."""
-        if self._management is None or not isinstance(error, self._management.OOM_EXCEPTION):
+        if self._management is None or not self._is_out_of_memory(error):
             return ""
         self._management.unload_all_models()
         return "The device ran out of memory: try a smaller picture or batch."
+
+    def _is_out_of_memory(self, error: BaseException) -> bool:
+        if hasattr(self._management, "is_oom"):
+            return self._management.is_oom(error)
+        return isinstance(error, self._management.OOM_EXCEPTION)
 
     def is_v3_class(self, node_class: type) -> bool:
         """Whether it derives from `io.ComfyNode`."""
@@ -111,6 +153,8 @@ class ComfyRuntime(Runtime):
         hidden_values = {self._io.Hidden(kind): value for kind, value in hidden.items()}
         if hasattr(self._io, "build_nested_inputs"):
             data = {**(data or {}), "hidden_inputs": hidden_values}
+            if method == "check_lazy_status":  # it is told the key of each dynamic input too: (value, key)
+                data["create_dynamic_tuple"] = True
             arguments = self._io.build_nested_inputs(arguments, data)
             clone = node_class.PREPARE_CLASS_CLONE(data)
         else:
@@ -120,6 +164,30 @@ class ComfyRuntime(Runtime):
     def is_v3_result(self, result: object) -> bool:
         """Whether it is an `io.NodeOutput`."""
         return self._api is not None and isinstance(result, self._api._NodeOutputInternal)
+
+
+def _replaced(prompt: dict[str, Any], replacements: Any) -> dict[str, Any]:
+    """The prompt with ComfyUI's replacements of classes that are gone; without them if one can't be made."""
+    classes = _module("nodes").NODE_CLASS_MAPPINGS
+    gone = [
+        node_id
+        for node_id, node in prompt.items()
+        if isinstance(node, dict)
+        and isinstance(name := node.get("class_type"), str)
+        and name not in classes
+        and replacements.has_replacement(name)
+    ]
+    if not gone:
+        return prompt
+    replaced = copy.deepcopy(prompt)  # links are changed in place
+    for node_id in gone:
+        replaced[node_id].setdefault("_meta", {})
+    try:
+        replacements.apply_replacements(replaced)
+    except Exception as error:
+        logger.warning("ComfyUI can't replace nodes %s: %s: %s", ", ".join(gone), type(error).__name__, error)
+        return prompt
+    return replaced
 
 
 class _ProgressHandler:

@@ -7,16 +7,22 @@ extra_model_paths.yaml) through ComfyUI's own functions. Only one checkout can b
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import importlib
 import importlib.util
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from . import comfy_memory
+from .comfy_server import LoadingLoop, pretend_server
 from .context import Context
 from .errors import WorkflowError
 
@@ -38,14 +44,7 @@ def load_comfyui(
         raise WorkflowError(f"{folder}: not a ComfyUI checkout, it has no nodes.py and comfy/model_management.py")
     sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]  # before any other `nodes`
     try:
-        _choose_device(context.device)
-        folders = importlib.import_module("folder_paths")
-        _set_folders(folders, folder, context, models_dir)
-        nodes = importlib.import_module("nodes")
-        importlib.import_module("comfy.utils").set_progress_bar_enabled(False)  # we show our own
-        _pretend_server()
-        _run_prestartup_scripts(folders)
-        asyncio.run(nodes.init_extra_nodes(init_custom_nodes=True, init_api_nodes=False))
+        folders, nodes = _load(folder, context, models_dir)
     except ImportError as error:
         raise WorkflowError(
             f"{folder}: can't be loaded: {error}; are its requirements.txt installed in {sys.prefix}?"
@@ -60,8 +59,72 @@ def load_comfyui(
     return nodes.NODE_CLASS_MAPPINGS, nodes.NODE_DISPLAY_NAME_MAPPINGS, seen
 
 
-def _choose_device(device: str) -> None:
-    """Before ComfyUI looks for a device, for it looks while it is imported."""
+def _load(folder: Path, context: Context, models_dir: Path | None) -> tuple[ModuleType, ModuleType]:
+    """ComfyUI's `folder_paths` and `nodes`, in the order of its main.py."""
+    comfy_memory.before_torch(context.device)
+    arguments = _choose_device(context.device)
+    comfy_memory.before_comfyui(arguments)
+    folders = importlib.import_module("folder_paths")
+    _set_folders(folders, folder, context, models_dir)
+    _run_prestartup_scripts(folders)
+    nodes = importlib.import_module("nodes")
+    importlib.import_module("comfy.utils").set_progress_bar_enabled(False)  # we show our own
+    comfy_memory.after_comfyui(arguments)
+    with _signals_kept(), _functions_kept():
+        loop = LoadingLoop()
+        pretend_server(loop)
+        loop.run_until_complete(_load_packs(nodes))
+    comfy_memory.after_packs()
+    atexit.register(_send_last_words_to_stderr)
+    return folders, nodes
+
+
+async def _load_packs(nodes: ModuleType) -> None:
+    """Load extra nodes and packs; what they leave running in the loop is cancelled, for it will stand still."""
+    await nodes.init_extra_nodes(init_custom_nodes=True, init_api_nodes=False)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Put back the handlers of signals that packs replace at import."""
+    if threading.current_thread() is not threading.main_thread():  # nobody can set any
+        yield
+        return
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:  # None: it was not set by Python
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _functions_kept() -> Iterator[None]:
+    """ComfyUI puts back some functions of its own that packs replace at import, where the version does that."""
+    if importlib.util.find_spec("hook_breaker_ac10a0") is None:
+        yield
+        return
+    breaker = importlib.import_module("hook_breaker_ac10a0")
+    breaker.save_functions()
+    yield
+    breaker.restore_functions()
+
+
+def _send_last_words_to_stderr() -> None:
+    """Standard output may be a program's input: what packs print at exit is no part of it."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    sys.stdout = sys.stderr
+
+
+def _choose_device(device: str) -> Any:
+    """ComfyUI's arguments, set before it looks for a device, for it looks while it is imported."""
     kind, _, index = device.partition(":")
     if kind in ("cuda", "rocm") and index:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["HIP_VISIBLE_DEVICES"] = index
@@ -73,6 +136,7 @@ def _choose_device(device: str) -> None:
         kind = "" if accelerated or (xpu is not None and xpu.is_available()) else "cpu"
     if kind == "cpu":
         arguments.cpu = True
+    return arguments
 
 
 def _set_folders(folders: ModuleType, folder: Path, context: Context, models_dir: Path | None) -> None:
@@ -84,35 +148,12 @@ def _set_folders(folders: ModuleType, folder: Path, context: Context, models_dir
     extra_config = importlib.import_module("utils.extra_config")
     if (extra := folder / "extra_model_paths.yaml").is_file():
         extra_config.load_extra_path_config(str(extra))
+    for name in ("checkpoints", "clip", "vae", "diffusion_models", "loras"):  # what its nodes save can be loaded
+        folders.add_model_folder_path(name, str(context.output_dir.resolve() / name))
     if models_dir is not None:
         for name in list(folders.folder_names_and_paths):
             if name != "custom_nodes":
                 folders.add_model_folder_path(name, str(models_dir.resolve() / name), is_default=True)
-
-
-def _pretend_server() -> None:
-    """Packs add routes to, and send messages through, `PromptServer.instance`; give them one that does nothing."""
-    server = importlib.import_module("server")
-
-    class NoServer(server.PromptServer):
-        """A PromptServer that listens to nobody and tells nobody."""
-
-        def __init__(self):
-            web = importlib.import_module("aiohttp").web
-            self.app, self.routes = web.Application(), web.RouteTableDef()
-            self.loop = self.client_id = self.last_node_id = self.last_prompt_id = self.prompt_queue = None
-            self.sockets: dict[str, Any] = {}
-            self.sockets_metadata: dict[str, Any] = {}
-            self.on_prompt_handlers: list[Any] = []
-            self.supports: list[str] = []
-
-        def send_sync(self, event: Any, data: Any, sid: Any = None) -> None:
-            """Nobody listens."""
-
-        def send_progress_text(self, text: Any, node_id: Any, sid: Any = None) -> None:
-            """Nobody listens."""
-
-    server.PromptServer.instance = NoServer()
 
 
 def _run_prestartup_scripts(folders: ModuleType) -> None:

@@ -61,7 +61,8 @@ Ui = dict[str, list[Any]]
 class RunRecord:
     """The record of one run; every method that adds to it also sends the event that says so."""
 
-    def __init__(self, graph: Graph, runtime: Runtime, emit: Emit):
+    def __init__(self, prompt_id: str, graph: Graph, runtime: Runtime, emit: Emit):
+        self.prompt_id = prompt_id
         self._graph = graph
         self._runtime = runtime
         self._emit = emit
@@ -105,6 +106,10 @@ class RunRecord:
         """A node has run to its end."""
         self._executed[node_id] = None
 
+    def has_executed(self, node_id: str) -> bool:
+        """Whether it has in this run."""
+        return node_id in self._executed
+
     def blocked(self, node_id: str, blocker: Any) -> Any:
         """A call was blocked; a message is told once, and the blocker goes on without it."""
         if blocker.message is None:
@@ -136,6 +141,7 @@ class RunRecord:
         logger.debug("node %s failed", node_id, exc_info=error)
         self.exception = error
         self.failure = {
+            "prompt_id": self.prompt_id,
             **self._where(self._graph.get_real_node_id(node_id)),
             "exception_message": f"{error}\n{self._runtime.advice(error)}",
             "exception_type": kind or type_name(error),

@@ -60,8 +60,10 @@ class Executor:
     """Runs API-form prompts made of the given node classes.
 
     `cache` is "classic" (keep what the latest prompt has), "lru" (keep up to `cache_size` results of earlier ones
-    too) or "none" (drop each result when its last consumer has run). `rules` are validation's: "current" as in
-    ComfyUI 0.33, "0.3.64" or "0.8.0" as in that version. Raises ValueError for another cache or other rules.
+    too), "ram" (keep all of them, until less than `cache_size` GiB of memory are free; 0: a tenth of it, but 2 to 10)
+    or "none" (drop each result when its last consumer has run). `rules` are those by which a prompt is checked:
+    "current" as in ComfyUI 0.33, "0.3.64" or "0.8.0" as in that version. Raises ValueError for another cache or
+    other rules.
     With `rerun_outputs` output nodes run in each run, also where nothing that they depend on has changed.
 
     One run at a time; `interrupt` may be called from any thread or signal handler.
@@ -85,7 +87,9 @@ class Executor:
 
     def check(self, prompt: Prompt, targets: Iterable[str] | None = None) -> Verdict:
         """Validate a prompt without running it; `prompt` itself is not changed."""
-        return _in_event_loop(self._check(_copy(prompt), targets))
+        self._runtime = runtime_of_this_process()
+        prompt, _ = self._runtime.submitted(_copy(prompt), {})
+        return _in_event_loop(self._check(prompt, targets))
 
     def run(
         self,
@@ -119,11 +123,12 @@ class Executor:
         """`run`, for callers with an event loop of their own."""
         prompt_id = prompt_id or str(uuid.uuid4())
         self._stop.clear()
-        prompt = _copy(prompt)
+        self._runtime = runtime_of_this_process()
+        prompt, extra_data = self._runtime.submitted(_copy(prompt), extra_data or {})
         verdict = await self._check(prompt, targets)
         if not verdict.accepted:
             return RunResult(prompt_id, False, verdict.error, verdict.node_errors)
-        record, run = self._new_run(prompt_id, prompt, extra_data or {}, on_event)
+        record, run = self._new_run(prompt_id, prompt, extra_data, on_event)
         with using(self._context or current()):
             try:
                 await run.work(verdict.outputs, self._stop.is_set)
@@ -145,7 +150,6 @@ class Executor:
         )
 
     async def _check(self, prompt: Prompt, targets: Iterable[str] | None) -> Verdict:
-        self._runtime = runtime_of_this_process()
         caller = Caller(lambda node_id, index: self._runtime.calling("", node_id, index), lambda *_: None)
         classes = NodeClasses(self.node_classes, self._runtime)
         with using(self._context or current()):
@@ -154,8 +158,8 @@ class Executor:
     def _new_run(
         self, prompt_id: str, prompt: Prompt, extra_data: Mapping[str, Any], on_event: OnEvent | None
     ) -> tuple[RunRecord, Run]:
-        runtime, graph = self._runtime, Graph(prompt)
-        record = RunRecord(graph, runtime, emitter(on_event, prompt_id))
+        runtime, graph = self._runtime, Graph(prompt, self._rules.unique_expansion_ids)
+        record = RunRecord(prompt_id, graph, runtime, emitter(on_event, prompt_id))
 
         def report(node_id: str, value: float, total: float, preview: Any) -> None:
             self._raise_if_stopping()
@@ -172,7 +176,7 @@ class Executor:
                 yield
 
         self._memory.begin_run(prompt)
-        runtime.run_started(prompt_id, graph, report)
+        runtime.run_started(prompt_id, graph, report, extra_data)
         wiring = Wiring(graph, NodeClasses(self.node_classes, runtime))
         hidden_values = HiddenValues(graph, extra_data)
         return record, Run(wiring, runtime, Caller(calling, before_call), self._memory, hidden_values, record)

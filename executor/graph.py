@@ -36,8 +36,9 @@ class Graph:
     Nodes get this very object by the hidden input DYNPROMPT, so the names of its methods are ComfyUI's.
     """
 
-    def __init__(self, prompt: dict[str, dict[str, Any]]):
+    def __init__(self, prompt: dict[str, dict[str, Any]], unique_ids: bool = False):
         self.original_prompt = prompt
+        self._unique_ids = unique_ids
         self.ephemeral_prompt: dict[str, dict[str, Any]] = {}
         self._parents: dict[str, str] = {}
         self._displays: dict[str, str] = {}
@@ -75,15 +76,17 @@ class Graph:
         return self._displays.get(node_id, node_id)
 
     def add_ephemeral_node(self, node_id: str, node: dict[str, Any], parent_id: str, display_id: str) -> None:
-        """Add a node that `parent_id` expanded into; raises DuplicateNodeError if the id is taken."""
-        if self.has_node(node_id):
+        """Add a node that `parent_id` expanded into, in place of one with its id; with `unique_ids` that raises
+        DuplicateNodeError.
+        """
+        if self._unique_ids and self.has_node(node_id):
             raise DuplicateNodeError(
                 f"Attempt to add duplicate node {node_id}. "
                 "Ensure node ids are unique and deterministic or use graph_utils.GraphBuilder."
             )
         self.ephemeral_prompt[node_id] = node
         self._parents[node_id] = parent_id
-        self._displays[node_id] = self.get_display_node_id(display_id)
+        self._displays[node_id] = display_id if display_id == node_id else self.get_display_node_id(display_id)
         self._roots[node_id] = self.get_real_node_id(parent_id)
 
 

@@ -92,6 +92,16 @@ class NodeClass:
         return bool(getattr(self.cls, "INPUT_IS_LIST", False))
 
     @cached_property
+    def accepts_all(self) -> bool:
+        """Whether its nodes are handed inputs that the class doesn't declare."""
+        return self.is_v3 and bool(getattr(self.cls, "ACCEPT_ALL_INPUTS", False))
+
+    @cached_property
+    def shows_again(self) -> bool:
+        """Whether what its nodes show is announced in every run, also when nothing asked for them."""
+        return bool(getattr(self.cls, "HAS_INTERMEDIATE_OUTPUT", False))
+
+    @cached_property
     def return_types(self) -> tuple:
         """The output types, by slot."""
         return self.cls.RETURN_TYPES

@@ -35,6 +35,7 @@ def node_info(name: str, node_class: type, display_name: str) -> dict[str, Any]:
     info = {
         "input": inputs,
         "input_order": {category: list(names) for category, names in inputs.items()},
+        "is_input_list": getattr(node_class, "INPUT_IS_LIST", False),
         "output": outputs,
         "output_is_list": getattr(node_class, "OUTPUT_IS_LIST", [False] * len(outputs)),
         "output_name": getattr(node_class, "RETURN_NAMES", outputs),
@@ -44,11 +45,13 @@ def node_info(name: str, node_class: type, display_name: str) -> dict[str, Any]:
         "python_module": getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes"),
         "category": getattr(node_class, "CATEGORY", "sd"),
         "output_node": bool(getattr(node_class, "OUTPUT_NODE", False)),
+        "has_intermediate_output": bool(getattr(node_class, "HAS_INTERMEDIATE_OUTPUT", False)),
+        "search_aliases": getattr(node_class, "SEARCH_ALIASES", []),
     }
-    for key in ("OUTPUT_TOOLTIPS", "API_NODE"):
+    for key in ("OUTPUT_TOOLTIPS", "API_NODE", "ESSENTIALS_CATEGORY"):
         if hasattr(node_class, key):
             info[key.lower()] = getattr(node_class, key)
-    for key in ("DEPRECATED", "EXPERIMENTAL"):
+    for key in ("DEPRECATED", "EXPERIMENTAL", "DEV_ONLY"):
         if getattr(node_class, key, False):
             info[key.lower()] = True
     return info

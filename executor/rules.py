@@ -1,4 +1,4 @@
-"""What ComfyUI's versions judge and name differently: one table, asked by name."""
+"""What ComfyUI's versions do differently with a prompt: one table, asked by name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 RulesName = Literal["0.3.64", "0.8.0", "current"]
-"""Whose rules and words validation follows."""
+"""Whose rules a prompt is checked and run by, and in whose words."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,35 @@ class Rules:
     """Every node of a cycle is blamed; before, only the outputs failed, without a reason."""
     several_choices: bool
     """`multiselect` combos take a list, of which each item is checked; refused values are named by their repr."""
+    unique_expansion_ids: bool
+    """A node may not expand into one whose id is taken; else the new one takes its place."""
 
 
 _RULES: dict[str, Rules] = {
-    #                wildcards v3_choices missing_node_type cycle several
-    "0.3.64": Rules(False, False, False, False, False),
-    "0.8.0": Rules(True, True, False, False, False),
-    "current": Rules(True, True, True, True, True),
+    "0.3.64": Rules(
+        wildcard_types=False,
+        v3_choices=False,
+        missing_node_type=False,
+        dependency_cycle=False,
+        several_choices=False,
+        unique_expansion_ids=True,
+    ),
+    "0.8.0": Rules(
+        wildcard_types=True,
+        v3_choices=True,
+        missing_node_type=False,
+        dependency_cycle=False,
+        several_choices=False,
+        unique_expansion_ids=False,
+    ),
+    "current": Rules(
+        wildcard_types=True,
+        v3_choices=True,
+        missing_node_type=True,
+        dependency_cycle=True,
+        several_choices=True,
+        unique_expansion_ids=False,
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from .execution_list import Consumers, ExecutionList
 from .graph import Wiring, is_link
 from .memory import Memory
 from .node_class import NodeClass
+from .outside_store import OutsideStore
 from .results import Returns, read_returns, resolve, to_columns
 from .runtime import Runtime, inference_mode
 from .signature import Signatures
@@ -42,6 +43,7 @@ class Run:
         )
         self._hidden_values = hidden_values
         self._record = record
+        self._store: OutsideStore | None = None
         self._execution_list = ExecutionList(
             wiring.needed_sources, self._has_result, wiring.is_urgent, wiring.is_output
         )
@@ -56,14 +58,20 @@ class Run:
         prompt = self._graph.original_prompt
         if self._cache.signs:
             await self._signatures.add(prompt)
+            self._store = self._runtime.store(self._graph, self._signatures.fingerprints)
         self._cache.begin(self._graph, self._signatures)
-        self._record.found_cached([node_id for node_id in prompt if self._has_result(node_id)])
+        if self._store is not None:
+            self._store.begin(self._record.prompt_id)
         try:
+            self._record.found_cached([node_id for node_id in prompt if await self._find(node_id) is not None])
             with inference_mode() as enter_inference_mode:
                 if self._ask_for(outputs) and await self._work_off(is_stopping, enter_inference_mode):
+                    self._show_again()
                     self._record.succeeded()
         finally:
             await self._cancel_tasks()
+            if self._store is not None:
+                await self._store.end(self._record.prompt_id)
 
     def _ask_for(self, outputs: list[str]) -> bool:
         for output in outputs:
@@ -95,6 +103,7 @@ class Run:
                 self._execution_list.done(node_id)
                 for unused in self._consumers.done(node_id):
                     self._cache.drop(unused)
+                self._cache.make_room()
             else:
                 self._execution_list.not_done(node_id)
         return True
@@ -103,7 +112,7 @@ class Run:
 
     async def _step(self, node_id: str) -> bool:
         """Take a node one step on; True when it has its result, False when it has to be picked again."""
-        cached = self._cache.get(node_id)
+        cached = await self._find(node_id)
         if cached is not None:
             self._record.answered(node_id, cached.ui or None)
             return True
@@ -111,7 +120,7 @@ class Run:
         if node_id in self._tasks:
             return await self._finish(node_id, node_class, await results_of(self._tasks.pop(node_id)))
         if node_id in self._expanded:
-            self._keep(node_id, node_class, resolve(self._expanded.pop(node_id), self._outputs_of))
+            await self._keep(node_id, node_class, resolve(self._expanded.pop(node_id), self._outputs_of))
             return True
         return await self._call(node_id, node_class)
 
@@ -124,9 +133,12 @@ class Run:
         if await self._needs_more_inputs(node_id, node_class, instance, arguments):
             return False
         method = Method(node_class, instance, node_id, node_class.function)
-        results = await self._caller.call(
-            method, arguments, on_block=lambda blocker: self._record.blocked(node_id, blocker)
-        )
+        try:
+            results = await self._caller.call(
+                method, arguments, on_block=lambda blocker: self._record.blocked(node_id, blocker)
+            )
+        finally:
+            self._runtime.call_ended()
         tasks = [result for result in results if isinstance(result, asyncio.Task)]
         if all(task.done() for task in tasks):
             return await self._finish(node_id, node_class, await results_of(results))
@@ -160,13 +172,32 @@ class Run:
         if returns.expands:
             await self._expand(node_id, returns)
             return False
-        self._keep(node_id, node_class, [call.values for call in returns.calls])
+        await self._keep(node_id, node_class, [call.values for call in returns.calls])
         return True
 
-    def _keep(self, node_id: str, node_class: NodeClass, values: list[Any]) -> None:
-        ui = self._record.uis.get(node_id, {})
-        self._cache.put(node_id, Result(to_columns(values, node_class), ui))
+    async def _keep(self, node_id: str, node_class: NodeClass, values: list[Any]) -> None:
+        result = Result(to_columns(values, node_class), self._record.uis.get(node_id, {}))
+        self._cache.put(node_id, result)
+        if self._store is not None:
+            await self._store.keep(node_id, result)
         self._record.executed(node_id)
+
+    async def _find(self, node_id: str) -> Result | None:
+        """The node's result out of the cache, or out of a store outside this process."""
+        result = self._cache.get(node_id)
+        if result is None and self._store is not None and node_id not in self._tasks and node_id not in self._expanded:
+            result = await self._store.find(node_id)
+            if result is not None:
+                self._cache.put(node_id, result)
+        return result
+
+    def _show_again(self) -> None:
+        """Announce what nodes show that nothing asked for in this run, where their class wants that."""
+        for node_id in (*self._graph.original_prompt, *self._graph.ephemeral_prompt):
+            if self._wiring.class_of(node_id).shows_again and not self._record.has_executed(node_id):
+                result = self._cache.get(node_id)
+                if result is not None:
+                    self._record.answered(node_id, result.ui or None)
 
     async def _expand(self, node_id: str, returns: Returns) -> None:
         """Take in the new nodes, run the outputs among them, and have the node wait for those it links to."""
@@ -179,6 +210,7 @@ class Run:
                 self._graph.add_ephemeral_node(child_id, child, node_id, display_id)
                 children.append(child_id)
         if self._cache.signs:
+            self._signatures.forget(children)
             await self._signatures.add(children)
         self._cache.expand(node_id, children)
         outputs = [child_id for child_id in children if self._wiring.is_output(child_id)]

@@ -1,6 +1,6 @@
 """What the executor needs of the world around the nodes, when that world is only this package.
 
-`comfy_host.ComfyRuntime` is the other one: ComfyUI's modules loaded in this process.
+`comfy_runtime.ComfyRuntime` is the other one: ComfyUI's modules loaded in this process.
 """
 
 from __future__ import annotations
@@ -32,8 +32,16 @@ class Runtime:
     blockers: tuple[type, ...] = (ExecutionBlocker,)
     interruptions: tuple[type[BaseException], ...] = (Interrupted,)
 
-    def run_started(self, run_id: str, graph: Any, report: Report) -> None:
+    def submitted(self, prompt: dict[str, Any], extra_data: Mapping[str, Any]) -> tuple[dict, Mapping[str, Any]]:
+        """What becomes of a prompt before it is checked; the one handed in may be changed."""
+        return prompt, extra_data
+
+    def run_started(self, run_id: str, graph: Any, report: Report, extra_data: Mapping[str, Any]) -> None:
         """A run begins; progress of nodes that use ComfyUI's own ways of reporting goes to `report`."""
+
+    def store(self, graph: Any, fingerprints: Mapping[str, Any]) -> Any:
+        """Where results are also kept and looked for outside this process (see `outside_store`), if anywhere."""
+        return None
 
     def run_ended(self) -> None:
         """The run is over, well or not."""
@@ -47,6 +55,9 @@ class Runtime:
     def calling(self, run_id: str, node_id: str, index: int | None) -> contextlib.AbstractContextManager[Any]:
         """Around each call of a node's method."""
         return contextlib.nullcontext()
+
+    def call_ended(self) -> None:
+        """A node's method has been called, for all of its list items."""
 
     def advice(self, error: BaseException) -> str:
         """Clean up after a node's failure, and say what might help."""

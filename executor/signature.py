@@ -65,6 +65,13 @@ class Signatures:
         self._classes = classes
         self._caller = caller
         self._of: dict[str, int] = {}
+        self.fingerprints: dict[str, Any] = {}
+        """What IS_CHANGED said, by node; those that couldn't say aren't in it."""
+
+    def forget(self, node_ids: Iterable[str]) -> None:
+        """Other nodes have taken these ids."""
+        for node_id in node_ids:
+            self._of.pop(node_id, None)
 
     def __getitem__(self, node_id: str) -> int:
         """The signature of a node given to `add` before; raises KeyError."""
@@ -102,7 +109,7 @@ class Signatures:
         if self._rerun_outputs and self._classes[name].is_output:
             return self._table.fresh()
         try:
-            fingerprint = await self._fingerprint(node_id, node)
+            fingerprint = self.fingerprints[node_id] = await self._fingerprint(node_id, node)
             own_id = node_id if self._classes[name].is_keyed_by_id else None
         except Exception as error:
             logger.warning("node %s (%s) can't say if it has changed: %s", node_id, name, error)

@@ -6,6 +6,7 @@ import weakref
 
 import pytest
 from comfyui_ddim.executor import Executor
+from comfyui_ddim.executor.cache import RAMPressureCache
 
 
 class Value:
@@ -302,3 +303,54 @@ def test_the_table_of_signatures_does_not_grow_for_ever():
 def test_bad_cache_arguments(cache, size):
     with pytest.raises(ValueError, match="expected"):
         Executor(CLASSES, cache=cache, cache_size=size)
+
+
+class Weight:
+    """Something that takes up so many bytes, as a tensor does."""
+
+    device = type("device", (), {"type": "cpu"})
+
+    def __init__(self, size):
+        self._size = size
+
+    def element_size(self):
+        return 1
+
+    def numel(self):
+        return self._size
+
+
+class Heavy(Value):
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"value": ("INT",)}})
+
+    def work(self, value):
+        return (Weight(value),)
+
+
+def test_under_memory_pressure_the_largest_and_longest_unused_results_go():
+    executor = Executor({**CLASSES, "Heavy": Heavy})
+
+    def available():
+        sizes = [result.outputs[0][0].numel() for result in cache._results.values() if result.outputs]
+        return 2**30 + 1000 - sum(sizes)
+
+    cache = RAMPressureCache(1, available)
+    executor._memory.cache = cache
+
+    def run(size):
+        return executor.run(prompt(heavy=("Heavy", {"value": size}), show=("Show", {"value": ["heavy", 0]}))).ran
+
+    assert [run(size) for size in (200, 100, 300)] == [["heavy", "show"]] * 3
+    assert (run(200), run(100), run(300)) == ([], [], [])  # 600 of 1000: all are kept
+    run(500)  # 1100: last used three runs ago, 200 counts as 439, more than 300 of the run before, which is 390
+    assert (run(500), run(300), run(100)) == ([], [], [])
+    assert run(200) == ["heavy"]
+
+
+def test_no_pressure_touches_what_the_run_needs():
+    executor = Executor(CLASSES)
+    executor._memory.cache = RAMPressureCache(1, available=lambda: 0)
+    assert executor.run(add_up()).outputs == {"show": {"value": [3]}}
+    assert executor.run(add_up()).ran == []
+    assert executor.run(add_up(a=5)).outputs == {"show": {"value": [7]}}
+    assert len(executor.run(add_up()).ran) > 0

@@ -56,8 +56,8 @@ def prompt(**nodes):
     return {node_id: {"class_type": kind, "inputs": inputs} for node_id, (kind, inputs) in nodes.items()}
 
 
-def run(nodes, classes=None, **options):
-    return Executor({**BASICS, **(classes or {})}).run(prompt(**nodes), **options)
+def run(nodes, classes=None, rules="current", **options):
+    return Executor({**BASICS, **(classes or {})}, rules=rules).run(prompt(**nodes), **options)
 
 
 def shown(result, node_id="show"):
@@ -429,9 +429,39 @@ def test_a_cycle_made_by_expansion_is_blamed_on_the_node_that_made_it():
     ],
 )
 def test_a_bad_expansion_is_the_node_s_failure(graph, text):
-    result = run({"bad": ("Bad", {}), "show": ("Show", {"value": ["bad", 0]})}, expanding_into(graph, (["x", 0],)))
-    assert result.failure["node_id"] == "bad"
+    nodes = {"bad": ("Bad", {}), "show": ("Show", {"value": ["bad", 0]})}
+    result = run(nodes, expanding_into(graph, (["x", 0],)), rules="0.3.64", prompt_id="this one")
+    assert (result.failure["node_id"], result.failure["prompt_id"]) == ("bad", "this one")
     assert text in result.failure["exception_message"]
+
+
+def test_today_an_expansion_may_bring_an_id_twice_and_the_last_one_counts():
+    def twice(n):
+        return {"expand": {"x": {"class_type": "Value", "inputs": {"value": 10 * n}}}, "result": (["x", 0],)}
+
+    nodes = {
+        "two": ("List", {"a": 1, "b": 2}),
+        "twice": ("Twice", {"n": ["two", 0]}),
+        "show": ("Show", {"value": ["twice", 0]}),
+    }
+    assert shown(run(nodes, {"Twice": node(twice)})) == [20, 20]
+    assert "duplicate node x" in run(nodes, {"Twice": node(twice)}, rules="0.3.64").failure["exception_message"]
+
+
+def test_what_a_cached_node_shows_is_announced_again_where_its_class_wants_that():
+    peek = {"Peek": node(lambda value: {"ui": {"seen": [value]}, "result": (value,)}, HAS_INTERMEDIATE_OUTPUT=True)}
+    peek["Quiet"] = node(lambda value: {"ui": {"seen": [value]}, "result": (value,)})
+    executor, told = Executor({**BASICS, **peek}), []
+    for value in (1, 2):
+        nodes = prompt(
+            peek=("Peek", {"value": 5}), quiet=("Quiet", {"value": ["peek", 0]}),
+            sum=("Add", {"a": ["quiet", 0], "b": value}), show=("Show", {"value": ["sum", 0]}),
+        )  # fmt: skip
+        told.clear()
+        result = executor.run(nodes, on_event=lambda name, data: told.append((name, data)))
+    assert result.ran == ["sum", "show"]
+    announced = {data["node"]: data["output"] for name, data in told if name == "executed"}
+    assert announced == {"show": {"value": [7]}, "peek": {"seen": [5]}}
 
 
 def test_failures_inside_an_expansion_are_blamed_on_the_prompt_s_own_node():
