@@ -94,6 +94,8 @@ class ClassicCache:
 
     def get(self, node_id: str) -> Result | None:
         """The result of this node, or of one just like it in the same scope."""
+        if node_id not in self._signatures:  # it came with an expansion that failed
+            return None
         return self._scope_of.get(node_id, self._top).results.get(self._signatures[node_id])
 
     def put(self, node_id: str, result: Result) -> None:
@@ -157,6 +159,8 @@ class LRUCache:
 
     def get(self, node_id: str) -> Result | None:
         """The result of this node, or of one just like it in any prompt."""
+        if node_id not in self._signatures:  # it came with an expansion that failed
+            return None
         key = self._signatures[node_id]
         self._used[key] = self._run
         return self._results.get(key)

@@ -179,7 +179,8 @@ class Executor:
         runtime.run_started(prompt_id, graph, report, extra_data)
         wiring = Wiring(graph, NodeClasses(self.node_classes, runtime))
         hidden_values = HiddenValues(graph, extra_data)
-        return record, Run(wiring, runtime, Caller(calling, before_call), self._memory, hidden_values, record)
+        caller = Caller(calling, before_call)
+        return record, Run(wiring, runtime, caller, self._memory, hidden_values, record, self._rules)
 
     def _raise_if_stopping(self) -> None:
         if self._stop.is_set():

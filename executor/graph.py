@@ -120,9 +120,9 @@ class Wiring:
         Raises NodeNotFoundError for a link to nowhere.
         """
         node = self.graph.get_node(node_id)
-        declared = self.class_of(node_id).declaration(node["inputs"]).inputs
+        lazy = self.class_of(node_id).lazy_inputs
         for name, source in links(node):
             if not self.graph.has_node(source):
                 raise NodeNotFoundError(f"input {name} of node {node_id} is linked to node {source}, which isn't there")
-            if name not in declared or not declared[name].is_lazy:
+            if name not in lazy:
                 yield source

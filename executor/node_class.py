@@ -19,11 +19,6 @@ class Input(NamedTuple):
     options: Mapping[str, Any]
 
     @property
-    def is_lazy(self) -> bool:
-        """Whether the node itself says when it needs this input."""
-        return bool(self.options.get("lazy"))
-
-    @property
     def is_raw(self) -> bool:
         """Whether the node wants the link itself, not the value at its other end."""
         return bool(self.options.get("rawLink"))
@@ -90,6 +85,17 @@ class NodeClass:
     def takes_lists(self) -> bool:
         """Whether one call gets the whole lists."""
         return bool(getattr(self.cls, "INPUT_IS_LIST", False))
+
+    @cached_property
+    def lazy_inputs(self) -> frozenset[str]:
+        """The inputs of which the node itself says when it needs them; as in ComfyUI, no parts of dynamic inputs."""
+        declared = self.cls.INPUT_TYPES()
+        return frozenset(
+            name
+            for category in ("required", "optional")
+            for name, config in declared.get(category, {}).items()
+            if len(config) > 1 and config[1].get("lazy")
+        )
 
     @cached_property
     def accepts_all(self) -> bool:

@@ -23,6 +23,8 @@ class Rules:
     """Every node of a cycle is blamed; before, only the outputs failed, without a reason."""
     several_choices: bool
     """`multiselect` combos take a list, of which each item is checked; refused values are named by their repr."""
+    lazy_values_on_request: bool
+    """A lazy input has its value only once the node has asked for it, though its source may have run already."""
     unique_expansion_ids: bool
     """A node may not expand into one whose id is taken; else the new one takes its place."""
 
@@ -34,6 +36,7 @@ _RULES: dict[str, Rules] = {
         missing_node_type=False,
         dependency_cycle=False,
         several_choices=False,
+        lazy_values_on_request=False,
         unique_expansion_ids=True,
     ),
     "0.8.0": Rules(
@@ -42,6 +45,7 @@ _RULES: dict[str, Rules] = {
         missing_node_type=False,
         dependency_cycle=False,
         several_choices=False,
+        lazy_values_on_request=True,
         unique_expansion_ids=False,
     ),
     "current": Rules(
@@ -50,6 +54,7 @@ _RULES: dict[str, Rules] = {
         missing_node_type=True,
         dependency_cycle=True,
         several_choices=True,
+        lazy_values_on_request=True,
         unique_expansion_ids=False,
     ),
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .cache import Result
-from .caller import Arguments, Caller, HiddenValues, Method, gather, results_of
+from .caller import Arguments, Caller, FindOutputs, HiddenValues, Method, gather, results_of
 from .errors import NodeInputError, NodeNotFoundError
 from .events import RunRecord
 from .execution_list import Consumers, ExecutionList
@@ -16,6 +16,7 @@ from .memory import Memory
 from .node_class import NodeClass
 from .outside_store import OutsideStore
 from .results import Returns, read_returns, resolve, to_columns
+from .rules import Rules
 from .runtime import Runtime, inference_mode
 from .signature import Signatures
 
@@ -31,6 +32,7 @@ class Run:
         memory: Memory,
         hidden_values: HiddenValues,
         record: RunRecord,
+        rules: Rules,
     ):
         self._wiring = wiring
         self._graph = wiring.graph
@@ -43,6 +45,8 @@ class Run:
         )
         self._hidden_values = hidden_values
         self._record = record
+        self._rules = rules
+        self._requested: dict[str, set[str]] = {}  # lazy node -> the sources it has asked for
         self._store: OutsideStore | None = None
         self._execution_list = ExecutionList(
             wiring.needed_sources, self._has_result, wiring.is_urgent, wiring.is_output
@@ -126,7 +130,7 @@ class Run:
 
     async def _call(self, node_id: str, node_class: NodeClass) -> bool:
         inputs = self._graph.get_node(node_id)["inputs"]
-        arguments = gather(node_class, node_id, inputs, self._outputs_of, self._hidden_values)
+        arguments = gather(node_class, node_id, inputs, self._visible_outputs(node_id), self._hidden_values)
         self._arguments = {node_id: arguments}
         self._record.executing(node_id)
         instance = self._instances.get(node_id, self._graph.get_real_node_id(node_id), node_class)
@@ -147,6 +151,13 @@ class Run:
         asyncio.gather(*tasks, return_exceptions=True).add_done_callback(lambda _: ended())
         return False
 
+    def _visible_outputs(self, node_id: str) -> FindOutputs:
+        """Where a node's links are looked up: a lazy one may have to ask for what is there already."""
+        if not (self._rules.lazy_values_on_request and self._wiring.class_of(node_id).lazy_inputs):
+            return self._outputs_of
+        visible = {*self._wiring.needed_sources(node_id), *self._requested.get(node_id, ())}
+        return lambda source: self._outputs_of(source) if source in visible else None
+
     async def _needs_more_inputs(
         self, node_id: str, node_class: NodeClass, instance: Any, arguments: Arguments
     ) -> bool:
@@ -162,6 +173,7 @@ class Run:
             if not is_link(inputs.get(name)):
                 state = "that value is a constant" if name in inputs else "it has no such input"
                 raise NodeInputError(f"Node {node_id} says it needs input {name}, but {state}")
+            self._requested.setdefault(node_id, set()).add(inputs[name][0])
             self._execution_list.add_dependency(inputs[name][0], node_id)
         return bool(missing)
 

@@ -73,6 +73,9 @@ class Signatures:
         for node_id in node_ids:
             self._of.pop(node_id, None)
 
+    def __contains__(self, node_id: str) -> bool:
+        return node_id in self._of
+
     def __getitem__(self, node_id: str) -> int:
         """The signature of a node given to `add` before; raises KeyError."""
         return self._of[node_id]

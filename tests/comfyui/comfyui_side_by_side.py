@@ -16,16 +16,13 @@ from comfyui_ddim.executor.comfyui import load_comfyui
 
 load_comfyui(Path(os.environ["COMFYUI_DIR"]), Context(device="cpu"))
 
-import comfyui_version  # noqa: E402
 import execution  # noqa: E402
 from comfy_execution.graph_utils import ExecutionBlocker, GraphBuilder  # noqa: E402
+from comfyui_rules import RULES, VERSION  # noqa: E402
 
 import nodes as comfyui_nodes  # noqa: E402
 
 logging.disable(logging.ERROR)
-pytestmark = pytest.mark.skipif(
-    not comfyui_version.__version__.startswith("0.3."), reason="written for 0.3.64's PromptExecutor"
-)
 
 
 class Wildcard(str):
@@ -151,6 +148,11 @@ def told(events):
     return lines
 
 
+def cache_options(size):
+    """How PromptExecutor is told the size of its cache."""
+    return {"cache_size": size} if VERSION < (0, 4) else {"cache_args": {"lru": size, "ram": 0, "ram_inactive": 0}}
+
+
 @pytest.mark.parametrize("cache", ["classic", "lru"])
 def test_the_same_events_in_the_same_order(cache, monkeypatch):
     monkeypatch.setattr(comfyui_nodes, "NODE_CLASS_MAPPINGS", CLASSES)
@@ -158,8 +160,8 @@ def test_the_same_events_in_the_same_order(cache, monkeypatch):
     for _ in range(150):
         listener = Listener()
         kind = {"classic": execution.CacheType.CLASSIC, "lru": execution.CacheType.LRU}[cache]
-        theirs = execution.PromptExecutor(listener, cache_type=kind, cache_size=5)
-        ours = Executor(CLASSES, cache=cache, cache_size=5)
+        theirs = execution.PromptExecutor(listener, cache_type=kind, **cache_options(5))
+        ours = Executor(CLASSES, cache=cache, cache_size=5, rules=RULES)
         prompt = random_prompt(rng)
         for _ in range(3):
             submitted = json.dumps(prompt)
