@@ -50,6 +50,10 @@ def test_checks_with_comfyui_s_modules():
     run_pytest(HERE.parent, str(HERE / "comfyui_checks.py"))
 
 
+def test_what_only_today_s_comfyui_has():
+    run_pytest(HERE.parent, str(HERE / "comfyui_today.py"))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Where ComfyUI's default workflow lies, two steps of 64 pixels, and a checkpoint of chance weights for it.
