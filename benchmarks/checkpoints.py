@@ -2,7 +2,7 @@
 
 Random weights in the published layouts are written as float16 safetensors files once (2.1 and 2.6 GB). Then every
 candidate runs in turn, each time in a process of its own, with classifier-free guidance, at its own defaults but for
-the number type where its name has one; for each figure its best repeat counts. ComfyUI takes part where a checkout of
+the dtype where its name has one; for each figure its best repeat counts. ComfyUI takes part where a checkout of
 it is named.
 
     python benchmarks/checkpoints.py FOLDER [--comfyui DIR] [--python PATH] [--threads 2] [--repeats 2] [--layouts 1 2]

@@ -84,5 +84,5 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=("auto", "float32", "bfloat16", "float16"),
         default="auto",
-        help="the number type of models (default: float32 for small ones, else what the device is fast in)",
+        help="the dtype of the models (default: float32 for small ones, else what the device is fast in)",
     )

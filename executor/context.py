@@ -22,7 +22,7 @@ __all__ = ["Context", "Interrupted", "current", "progress", "using"]
 class Context:
     """Folders and device of a run, and where progress goes.
 
-    `dtype` is the number type that models are computed in, or "auto" for what suits device and model.
+    `dtype` is the dtype that models are computed in, or "auto" for what suits device and model.
     `report(value, total, preview)` is the executor's; it raises `Interrupted` when the run is to stop.
     """
 

@@ -1,6 +1,6 @@
 """Batches and masks brought to a latent: every rule there is, by name, the same in both hosts.
 
-What is wanted for each picture (x_T, x0, a latent) is one for all, or one each: anything else is an error, for which of
+What is wanted for each image (x_T, x0, a latent) is one for all, or one each: anything else is an error, for which of
 them should be left out can't be guessed. Masks, ControlNet hints and texts go by ComfyUI's rule: they are cut, or begun
 again from the first.
 """
@@ -38,7 +38,7 @@ def spread(x: Tensor, batch: int) -> Tensor:
 
 
 def latent_mask(mask: Tensor, latent: Tensor) -> Tensor:
-    """MASK (m, h, w) over the picture to (1 or b, 1, h, w) over a latent (b, c, h, w), bilinear, within 0 to 1."""
+    """MASK (m, h, w) over the image to (1 or b, 1, h, w) over a latent (b, c, h, w), bilinear, within 0 to 1."""
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
     mask = F.interpolate(mask, size=latent.shape[2:], mode="bilinear").to(latent.device).clamp(0, 1)
     return mask if len(mask) == 1 else cycled(mask, len(latent))

@@ -37,10 +37,10 @@ class Options:
     log_every: keep every so many steps, and the last
     jump_length, repeats: RePaint; repeats of 1 is none
     published_noise: draw from one generator in the published order, instead of for each sample and step on its own
-    replay: what an inversion saw, to end at its picture exactly
+    replay: what an inversion saw, to end at its image exactly
     score_corrector: has modify_score(model, eps, x, t, cond), the published interface; its answer takes eps's place
     epsilon_scaling: what the guided eps is divided by, after the corrector
-    seeds: one for each picture, in place of the run's; empty is none
+    seeds: one for each image, in place of the run's; empty is none
     """
 
     temperature: PerStep = 1.0
@@ -86,7 +86,7 @@ class Plan:
     eta: 0 is DDIM, 1 is DDPM; per step or constant
     denoise: above 0 to 1; below 1 the run starts from the latent with noise, at the last `steps` of a longer table
     x_T: noise (b, c, h, w) of unit variance to start from instead of the seed's
-    mask: (b, h, w) in [0, 1] over the picture, 1 is painted anew
+    mask: (b, h, w) in [0, 1] over the image, 1 is inpainted
     x0: unscaled latent (b, c, h, w) that the part outside the mask keeps
     """
 
@@ -114,7 +114,7 @@ class Plan:
         return Guidance(self.scale, self.options.rescale, self.options.plus_plus)
 
     def batch(self, latent: Tensor) -> int:
-        """How many pictures the run makes: as many as the latent, x_T or the seeds hold, whichever is most."""
+        """How many images the run makes: as many as the latent, x_T or the seeds hold, whichever is most."""
         return max(len(latent), 0 if self.x_T is None else len(self.x_T), len(self.options.seeds))
 
     def noise(self, shape: torch.Size, index: Sequence[int] | None = None) -> tuple[NoiseSource, Tensor]:
@@ -137,13 +137,13 @@ def noise_source(
 ) -> NoiseSource:
     """Where the noise of a run's steps comes from; a scheme may ask for ComfyUI's. `index` as in `Plan.noise`.
 
-    Raises ValueError for seeds of the pictures that aren't as many as they, or where noise is drawn for all at once.
+    Raises ValueError for seeds of the images that aren't as many as they, or where noise is drawn for all at once.
     """
     if options.seeds:
         if len(options.seeds) != batch:
-            raise ValueError(f"seeds are {options.seeds!r}, expected {batch}, one for each picture")
+            raise ValueError(f"seeds are {options.seeds!r}, expected {batch}, one for each image")
         if options.published_noise or scheme.noise == "comfyui":
-            raise ValueError("each picture has a seed, expected noise drawn per sample, and not the preset 'comfyui'")
+            raise ValueError("each image has a seed, expected noise drawn per sample, and not the preset 'comfyui'")
         return KeyedNoise.per_sample(options.seeds)
     if options.published_noise:
         return SequentialNoise(torch.Generator().manual_seed(seed))

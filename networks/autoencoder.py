@@ -174,8 +174,8 @@ class Decoder(nn.Module):
 class Autoencoder(nn.Module):
     """Pictures (b, 3, h, w) in [-1, 1] to unscaled latents (b, 4, h/8, w/8) and back; h, w multiples of the factor.
 
-    `encode` and `decode` are the network itself; `latent` and `picture` take any number type and device, work in
-    tiles where the whole would not fit into memory, and in float32 where the weights' type overflows.
+    `encode` and `decode` are the network itself; `latent` and `picture` take any dtype and device, work in
+    tiles where the whole would not fit into memory, and in float32 where the weights' dtype overflows.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:

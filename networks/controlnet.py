@@ -59,7 +59,7 @@ class ControlNet(HalfUNet):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The number type of the weights."""
+        """The dtype of the weights."""
         return self.middle_block_out[0].weight.dtype
 
     def forward(

@@ -45,7 +45,7 @@ def cpu_has_bfloat16() -> bool:
 
 
 def best_dtype(device: str, weights: int) -> torch.dtype:
-    """The number type for a model of so many weights: float32 for a small one, else half the bits where that's fast."""
+    """The dtype for a model of so many weights: float32 for a small one, else half the bits where that's fast."""
     if weights < SMALL:
         return torch.float32
     if torch.device(device).type != "cpu":

@@ -41,7 +41,7 @@ class DiffusionRun:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The number type of the UNet's weights."""
+        """The dtype of the UNet's weights."""
         return self.diffusion.dtype
 
     @torch.no_grad()
@@ -52,7 +52,7 @@ class DiffusionRun:
 
     @torch.no_grad()
     def residuals(self, net: ControlNet, x: Tensor, hint: Tensor, t: Tensor, text: Tensor) -> tuple[Tensor, ...]:
-        """As `net(x, hint, t, text)`, in its number type; what it makes of hint and text is kept too."""
+        """As `net(x, hint, t, text)`, in its dtype; what it makes of hint and text is kept too."""
         hints = self._hints[net].shared([hint], len(hint), lambda: hint.to(net.dtype))
         texts = self._texts[net].shared([text], len(x), lambda: text.expand(len(x), -1, -1).to(net.dtype))
         return net(x.to(net.dtype), hints, self._embedded(net, t), texts)

@@ -93,7 +93,7 @@ class LatentDiffusion(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The number type of the UNet's weights."""
+        """The dtype of the UNet's weights."""
         return self._weight.dtype
 
     @property
@@ -126,7 +126,7 @@ class LatentDiffusion(nn.Module):
         return self.model.diffusion_model(self._input(x, parts.get("c_concat")), t, text, control).to(x.dtype)
 
     def _input(self, x: Tensor, concat: Sequence[Tensor] | None) -> Tensor:
-        """x and what is joined to its channels, in the UNet's number type."""
+        """x and what is joined to its channels, in the UNet's dtype."""
         parts = [x, *(part.expand(len(x), -1, -1, -1) for part in concat or ())]
         channels, expected = [part.shape[1] for part in parts], self.model.diffusion_model.config.in_channels
         if sum(channels) != expected:

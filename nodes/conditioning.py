@@ -11,8 +11,6 @@ def encode(clip, prompt: str) -> list:
 
 
 class DDIMConditioning:
-    """What the image should show, and what it should not."""
-
     DISPLAY_NAME = "Conditioning (DDIM)"
     CATEGORY = "DDIM"
     DESCRIPTION = (
@@ -29,7 +27,6 @@ class DDIMConditioning:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A text encoder and the two prompts."""
         return {
             "required": {
                 "clip": socket("CLIP", "The text encoder of the checkpoint."),

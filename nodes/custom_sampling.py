@@ -13,8 +13,6 @@ CATEGORY = "DDIM/custom sampling"
 
 
 class DDIMSamplerSelect:
-    """DDIM as a SAMPLER."""
-
     DISPLAY_NAME = "Sampler Select (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
@@ -29,7 +27,6 @@ class DDIMSamplerSelect:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """What belongs to the sampler alone: noise, options, and how it begins and ends."""
         return {
             "required": {
                 "eta": number(0.0, 0, 2, 0.01, "Fresh noise at each step: 0 is DDIM (none), 1 is DDPM (full)."),
@@ -58,14 +55,11 @@ class DDIMSamplerSelect:
         schedule: Scheme | None = None,
         options: Options | None = None,
     ) -> tuple:
-        """Return SAMPLER."""
         own = eta if eta_schedule is None else eta_schedule
         return (host.sampler(own, schedule or Scheme(), options or Options(), start, x0 and x0["samples"]),)
 
 
 class DDIMSigmas:
-    """A table of timesteps as SIGMAS."""
-
     DISPLAY_NAME = "Sigmas (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
@@ -80,7 +74,6 @@ class DDIMSigmas:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The model whose levels they are, how many, and how far back to begin."""
         return {
             "required": {
                 "model": socket("MODEL", "The model that will sample; each has noise levels of its own."),
@@ -98,8 +91,6 @@ class DDIMSigmas:
 
 
 class DDIMGuider:
-    """Guidance along a schedule as a GUIDER."""
-
     DISPLAY_NAME = "Guider (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
@@ -114,7 +105,6 @@ class DDIMGuider:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A model, what it is asked for, and how strongly."""
         return {
             "required": {
                 "model": socket("MODEL", "The model that removes the noise."),
@@ -143,14 +133,11 @@ class DDIMGuider:
         guidance_schedule: PerStep | None = None,
         options: Options | None = None,
     ) -> tuple:
-        """Return GUIDER."""
         scale, own = cfg if guidance_schedule is None else guidance_schedule, options or Options()
         return (host.guider(model, positive, negative, Guidance(scale, own.rescale, own.plus_plus)),)
 
 
 class DDIMFixedNoise:
-    """x_T as NOISE."""
-
     DISPLAY_NAME = "Fixed Noise (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
@@ -165,7 +152,6 @@ class DDIMFixedNoise:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The noise, and a seed for what is drawn after it."""
         return {
             "required": {
                 "x_T": socket("LATENT", "The noise to start from, of unit variance."),
@@ -174,5 +160,4 @@ class DDIMFixedNoise:
         }
 
     def make(self, x_T: dict, seed: int) -> tuple:
-        """Return NOISE."""
         return (host.fixed_noise(x_T["samples"], seed),)

@@ -13,8 +13,6 @@ __all__ = ["DDIMInvert"]
 
 
 class DDIMInvert:
-    """DDIM inversion: the sampler run backwards."""
-
     DISPLAY_NAME = "Invert (DDIM)"
     CATEGORY = "DDIM"
     DESCRIPTION = (
@@ -35,7 +33,6 @@ class DDIMInvert:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """An image's latent, and how exactly to go back."""
         return {
             "required": {
                 "model": socket("MODEL", "The model that will sample from the noise."),

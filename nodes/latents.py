@@ -16,8 +16,6 @@ def empty_latent(width: int, height: int, batch_size: int) -> dict:
 
 
 class DDIMEmptyLatent:
-    """Where text to image begins: no image, only its size."""
-
     DISPLAY_NAME = "Empty Latent (DDIM)"
     CATEGORY = "DDIM/latents"
     DESCRIPTION = (
@@ -31,7 +29,6 @@ class DDIMEmptyLatent:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Size and number of images."""
         return {
             "required": {
                 "width": whole(128, 16, 16384, "Width of the image in pixels.", FACTOR),
@@ -46,8 +43,6 @@ class DDIMEmptyLatent:
 
 
 class DDIMEncode:
-    """An image to its latent."""
-
     DISPLAY_NAME = "Encode (DDIM)"
     CATEGORY = "DDIM/latents"
     DESCRIPTION = "Encodes an image into a latent, to start from it or to keep parts of it."
@@ -58,7 +53,6 @@ class DDIMEncode:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """An image and the autoencoder."""
         return {
             "required": {
                 "pixels": socket("IMAGE", "The image to encode; edges past a multiple of 8 pixels are cut."),
@@ -72,8 +66,6 @@ class DDIMEncode:
 
 
 class DDIMDecode:
-    """A latent to its image."""
-
     DISPLAY_NAME = "Decode (DDIM)"
     CATEGORY = "DDIM/latents"
     DESCRIPTION = "Decodes latents into images."
@@ -84,7 +76,6 @@ class DDIMDecode:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A latent and the autoencoder."""
         return {
             "required": {
                 "samples": socket("LATENT", "The latents to decode."),

@@ -7,8 +7,6 @@ __all__ = ["DDIMLoadControlNet", "DDIMLoadModel"]
 
 
 class DDIMLoadModel:
-    """A checkpoint's three parts: the diffusion model, the text encoder, the autoencoder."""
-
     DISPLAY_NAME = "Load Model (DDIM)"
     CATEGORY = "DDIM"
     DESCRIPTION = (
@@ -25,7 +23,6 @@ class DDIMLoadModel:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The checkpoints at hand."""
         return {
             "required": {
                 "ckpt_name": choice(
@@ -40,8 +37,6 @@ class DDIMLoadModel:
 
 
 class DDIMLoadControlNet:
-    """A ControlNet: a network that makes the model follow an image's shapes."""
-
     DISPLAY_NAME = "Load ControlNet (DDIM)"
     CATEGORY = "DDIM"
     DESCRIPTION = (
@@ -55,7 +50,6 @@ class DDIMLoadControlNet:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The ControlNets at hand."""
         return {
             "required": {
                 "control_net_name": choice(
@@ -72,5 +66,4 @@ class DDIMLoadControlNet:
         }
 
     def load(self, control_net_name: str, guess_mode: bool = False) -> tuple:
-        """Return CONTROL_NET."""
         return (host.load_controlnet(control_net_name, guess_mode),)

@@ -40,8 +40,6 @@ def soften(mask: torch.Tensor, pixels: int) -> torch.Tensor:
 
 
 class DDIMMask:
-    """Which part of the image to paint anew."""
-
     DISPLAY_NAME = "Mask (DDIM)"
     CATEGORY = "DDIM/images"
     DESCRIPTION = (
@@ -55,7 +53,6 @@ class DDIMMask:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The shape, its box, and a mask from elsewhere."""
         return {
             "required": {
                 "shape": choice([*SHAPES, "none"], "The shape to draw; 'none' takes the wired mask alone."),

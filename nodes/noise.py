@@ -9,8 +9,6 @@ __all__ = ["DDIMNoise"]
 
 
 class DDIMNoise:
-    """x_T from a seed, blended toward another's."""
-
     DISPLAY_NAME = "Noise (DDIM)"
     CATEGORY = "DDIM/latents"
     DESCRIPTION = (
@@ -25,7 +23,6 @@ class DDIMNoise:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Two seeds and the way between."""
         return {
             "required": {
                 "latent": socket("LATENT", "Only its size is taken."),

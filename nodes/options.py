@@ -19,8 +19,6 @@ BEFORE = socket(OPTIONS, "Options from another node, to add to.")
 
 
 class DDIMOptions:
-    """Noise, RePaint, and what is kept of the run."""
-
     DISPLAY_NAME = "Options (DDIM)"
     CATEGORY = "DDIM/options"
     DESCRIPTION = "The rarer controls of the DDIM sampler. At their defaults they change nothing."
@@ -32,7 +30,6 @@ class DDIMOptions:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Each control at the value that changes nothing."""
         return {
             "required": {
                 "temperature": number(
@@ -74,7 +71,6 @@ class DDIMOptions:
 
     @classmethod
     def VALIDATE_INPUTS(cls, seeds: str = "") -> bool | str:
-        """Say what is wrong with the seeds before anything runs."""
         try:
             parse_seeds(seeds)
         except ValueError as error:
@@ -94,7 +90,6 @@ class DDIMOptions:
         options: Options | None = None,
         seeds: str = "",
     ) -> tuple[Options]:
-        """Return DDIM_OPTIONS."""
         changed = replace(
             options or Options(),
             temperature=temperature if temperature_schedule is None else temperature_schedule,
@@ -118,8 +113,6 @@ def parse_seeds(written: str) -> tuple[int, ...]:
 
 
 class DDIMThreshold:
-    """Dynamic thresholding of the x0 predictions."""
-
     DISPLAY_NAME = "Threshold (DDIM)"
     CATEGORY = "DDIM/options"
     DESCRIPTION = (
@@ -134,7 +127,6 @@ class DDIMThreshold:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The percentile and what it applies to."""
         return {
             "required": {
                 "percentile": number(0.995, 0.5, 1, 0.001, "Fraction of values that stay below the threshold."),
@@ -157,14 +149,11 @@ class DDIMThreshold:
         percentile_schedule: PerStep | None = None,
         options: Options | None = None,
     ) -> tuple[Options]:
-        """Return DDIM_OPTIONS."""
         value = percentile if percentile_schedule is None else percentile_schedule
         return (replace(options or Options(), threshold=Threshold(value, floor, per_channel)),)
 
 
 class DDIMRescale:
-    """Variants of guidance."""
-
     DISPLAY_NAME = "Rescale Guidance (DDIM)"
     CATEGORY = "DDIM/options"
     DESCRIPTION = (
@@ -179,7 +168,6 @@ class DDIMRescale:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """How much, and which."""
         return {
             "required": {
                 "rescale": number(
@@ -193,13 +181,10 @@ class DDIMRescale:
         }
 
     def make(self, rescale: float, cfg_plus_plus: bool, options: Options | None = None) -> tuple[Options]:
-        """Return DDIM_OPTIONS."""
         return (replace(options or Options(), rescale=rescale, plus_plus=cfg_plus_plus),)
 
 
 class DDIMScoreCorrector:
-    """A change of each predicted noise, after guidance."""
-
     DISPLAY_NAME = "Score Corrector (DDIM)"
     CATEGORY = "DDIM/options"
     DESCRIPTION = (
@@ -214,7 +199,6 @@ class DDIMScoreCorrector:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The divisor, and the corrector itself."""
         return {
             "required": {
                 "epsilon_scaling": number(

@@ -32,8 +32,6 @@ def strip(images: torch.Tensor, columns: int, gap: int) -> torch.Tensor:
 
 
 class DDIMExampleImage:
-    """An image that ships, so that workflows which start from one run anywhere."""
-
     DISPLAY_NAME = "Example Image (DDIM)"
     CATEGORY = "DDIM/images"
     DESCRIPTION = "One of the small images that ship with this pack. Put LoadImage in its place for your own."
@@ -44,7 +42,6 @@ class DDIMExampleImage:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The names of the images."""
         names = sorted(path.stem for path in EXAMPLES.glob("*.png"))
         return {"required": {"image": choice(names, "The image's name.")}}
 
@@ -54,8 +51,6 @@ class DDIMExampleImage:
 
 
 class DDIMFilmStrip:
-    """Many images side by side, as one."""
-
     DISPLAY_NAME = "Film Strip (DDIM)"
     CATEGORY = "DDIM/images"
     DESCRIPTION = (
@@ -68,7 +63,6 @@ class DDIMFilmStrip:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Images, the row length and the gap."""
         more = {
             f"images_{i}": socket("IMAGE", "More images of the same size, to follow those before.")
             for i in range(2, 7)

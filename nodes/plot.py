@@ -92,8 +92,6 @@ def headline(schedule: Schedule) -> str:
 
 
 class DDIMPlot:
-    """An image of the schedule."""
-
     DISPLAY_NAME = "Plot Schedule (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
@@ -108,7 +106,6 @@ class DDIMPlot:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """What decides the schedule, as in the sampler, and the image's size."""
         return {
             "required": {
                 "model": socket("MODEL", "The model that the sampler uses: its noise levels are drawn."),

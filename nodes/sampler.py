@@ -13,8 +13,6 @@ __all__ = ["DDIMSampler"]
 
 
 class DDIMSampler:
-    """From noise to latents, by DDIM."""
-
     DISPLAY_NAME = "DDIM Sampler"
     CATEGORY = "DDIM"
     DESCRIPTION = (
@@ -34,7 +32,6 @@ class DDIMSampler:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The everyday controls as widgets, the others as optional sockets."""
         return {
             "required": {
                 "model": socket("MODEL", "The model that removes the noise."),

@@ -29,8 +29,6 @@ def cosine(start: float, end: float, first: float, last: float) -> Curve:
 
 
 class DDIMGuidanceSchedule:
-    """A guidance scale that changes along the run."""
-
     DISPLAY_NAME = "Guidance Schedule (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
@@ -45,7 +43,6 @@ class DDIMGuidanceSchedule:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The curve's kind and corners."""
         return {
             "required": {
                 "shape": choice(
@@ -74,8 +71,6 @@ class DDIMGuidanceSchedule:
 
 
 class DDIMCurve:
-    """Any curve over the run: points, a formula, or a list of values."""
-
     DISPLAY_NAME = "Curve (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
@@ -92,7 +87,6 @@ class DDIMCurve:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The curve as text, or the values themselves."""
         return {
             "required": {
                 "curve": text(
@@ -111,7 +105,6 @@ class DDIMCurve:
 
     @classmethod
     def VALIDATE_INPUTS(cls, curve: list[str]) -> bool | str:
-        """Say what is wrong with the text before anything runs."""
         try:
             for written in curve:
                 parse_curve(written)
@@ -148,8 +141,6 @@ def parse_curve(written: str) -> PerStep:
 
 
 class DDIMSchedule:
-    """The table of timesteps."""
-
     DISPLAY_NAME = "Schedule (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
@@ -164,7 +155,6 @@ class DDIMSchedule:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A preset, and what to change of it."""
         return {
             "required": {
                 "preset": choice(
@@ -186,7 +176,6 @@ class DDIMSchedule:
 
     @classmethod
     def VALIDATE_INPUTS(cls, timesteps: str) -> bool | str:
-        """Say what is wrong with the list before anything runs."""
         try:
             parse_timesteps(timesteps)
         except ValueError as error:
@@ -194,7 +183,6 @@ class DDIMSchedule:
         return True
 
     def make(self, preset: str, spacing: str, landing: str, timesteps: str) -> tuple[Scheme]:
-        """Return DDIM_SCHEDULE."""
         chosen = {name: value for name, value in (("spacing", spacing), ("landing", landing)) if value != AS_PRESET}
         return (replace(PRESETS[preset], timesteps=parse_timesteps(timesteps), **chosen),)
 

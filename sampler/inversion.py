@@ -1,4 +1,4 @@
-"""DDIM inversion: the noise that a picture came from, by running the schedule backwards."""
+"""DDIM inversion: the noise that an image came from, by running the schedule backwards."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class InversionStep(NamedTuple):
     reached: where the step taken from the last x measured leads; `before` if the inversion is exact
     residual: (b,) the largest difference of those two, per sample: that of x itself if it was measured or within
         the tolerance, else that of the x before the last change
-    calls: how often the model was asked in this step
+    calls: of the model, in this step
     """
 
     index: int

@@ -119,7 +119,7 @@ def load_vae(config: AutoencoderConfig, tensors: dict) -> comfy.sd.VAE:
 def preview_colours(vae: comfy.sd.VAE, scale: float) -> tuple[list[list[float]], list[float]]:
     """Factors (channels, 3) and bias (3) from scaled latents to colours in [-1, 1], for ComfyUI's live preview.
 
-    Fitted to what the encoder makes of 64 squares of random colours: latents as pictures have them.
+    Fitted to what the encoder makes of 64 squares of random colours: latents as images have them.
     """
     squares = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     colours = torch.nn.functional.interpolate(squares, scale_factor=2)  # a square is two latents wide

@@ -1,4 +1,4 @@
-"""CLIP of the light host: prompts to conditioning by the calls that ComfyUI's nodes make."""
+"""CLIP without ComfyUI: prompts to conditioning by the calls that ComfyUI's nodes make."""
 
 import copy
 from collections.abc import Callable, Iterable, Mapping

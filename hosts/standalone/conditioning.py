@@ -1,6 +1,6 @@
 """CONDITIONING as a run needs it: entries with their place, weight and time, matched between both prompts.
 
-The rules are ComfyUI's, so that the same workflow gives the same picture.
+The rules are ComfyUI's, so that the same workflow gives the same image.
 """
 
 import math
@@ -23,7 +23,7 @@ SOFT = 8
 LEAST = 8
 """The smallest box around a mask, in latent pixels."""
 GREY = (0.8223, -0.6876, 0.6364, 0.1380)
-"""The scaled latent of a grey picture, by the autoencoder of Stable Diffusion 1.x."""
+"""The scaled latent of a grey image, by the autoencoder of Stable Diffusion 1.x."""
 
 
 class Box(NamedTuple):
@@ -100,7 +100,7 @@ class Frame:
     """What a run's prompts are fitted to.
 
     samples: the scaled latents (b, c, h, w), on the model's device
-    mask: (1 or b, 1, h, w), 1 is painted anew; None without one
+    mask: (1 or b, 1, h, w), 1 is inpainted; None without one
     """
 
     diffusion: LatentDiffusion
@@ -182,9 +182,9 @@ def _bounds(mask: Tensor) -> Box:
 
 
 def _concat(options: dict, frame: Frame) -> Tensor:
-    """What an inpainting model is shown beside the latent: the mask and the masked picture's latent (b, 5, h, w).
+    """What an inpainting model is shown beside the latent: the mask and the masked image's latent (b, 5, h, w).
 
-    Without a picture of its own, a prompt takes the run's latent and mask; without any mask, all is grey and new.
+    Without an image of its own, a prompt takes the run's latent and mask; without any mask, all is grey and new.
     """
     samples, shown, mask = frame.samples, options.get("concat_latent_image"), options.get("concat_mask", frame.mask)
     if mask is None:

@@ -49,7 +49,7 @@ def positions(schedule: Schedule, alphas_cumprod: Tensor) -> list[float]:
 class ControlModel:
     """CONTROL_NET: a network, and what is done with its residuals.
 
-    `averaged` over the picture, as the "shuffle" one's are; less the finer they are in `guess` mode.
+    `averaged` over the image, as the "shuffle" one's are; less the finer they are in `guess` mode.
     """
 
     network: ControlNet

@@ -255,7 +255,7 @@ class StandaloneHost:
         return "mps" if torch.backends.mps.is_available() else "cpu"
 
     def dtype(self) -> torch.dtype | None:
-        """The number type that models are computed in: what the run asked for, None for what suits them."""
+        """The dtype that models are computed in: what the run asked for, None for what suits them."""
         asked = context.current().dtype
         return None if asked == "auto" else getattr(torch, asked)
 

@@ -1,6 +1,6 @@
 """Resizing by ComfyUI's methods, to the same numbers as ComfyUI.
 
-Latents and pictures are (b, c, h, w) here.
+Latents and images are (b, c, h, w) here.
 """
 
 
@@ -17,7 +17,7 @@ SHARED_METHODS = ["nearest-exact", "bilinear", "area", "bicubic"]
 METHODS = [*SHARED_METHODS, "bislerp"]
 """Ways to resize a latent."""
 PICTURE_METHODS = [*SHARED_METHODS, "lanczos"]
-"""Ways to resize a picture."""
+"""Ways to resize an image."""
 
 
 def resize(x: Tensor, width: int, height: int, method: str, crop: str = "disabled") -> Tensor:

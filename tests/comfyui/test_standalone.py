@@ -1,4 +1,4 @@
-"""The light host beside ComfyUI on the shipped model; these run where COMFYUI_DIR names a ComfyUI checkout."""
+"""The standalone host beside ComfyUI on the shipped model; these run where COMFYUI_DIR names a ComfyUI checkout."""
 
 import os
 from types import SimpleNamespace

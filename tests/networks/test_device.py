@@ -1,4 +1,4 @@
-"""Memory and number types: tiles, what doesn't fit, and what is chosen where nothing is asked for."""
+"""Memory and dtypes: tiles, what doesn't fit, and what is chosen where nothing is asked for."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Containers: safetensors and torch files, diffusers folders, networks alone, every number type; and broken ones."""
+"""Containers: safetensors and torch files, diffusers folders, networks alone, every dtype; and broken ones."""
 
 import collections
 import os

@@ -1,6 +1,6 @@
-"""The stand-ins for ComfyUI's nodes: closed forms, and numbers that ComfyUI printed; see test_comfyui_stand_ins.py too.
+"""ComfyUI's nodes as the runner has them: closed forms, and numbers that ComfyUI gave; beside it in tests/comfyui.
 
-`reference/stand_ins.npz` holds what ComfyUI 0.8 gave for the inputs below, with `eps_of` in place of its UNet.
+`reference/core_nodes.npz` holds what ComfyUI 0.8 gave for the inputs below, with `eps_of` in place of its UNet.
 """
 
 import inspect
@@ -19,7 +19,7 @@ from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS
 from models import ALPHAS, Formula, drawn
 from PIL import Image
 
-REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "stand_ins.npz")
+REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "core_nodes.npz")
 
 
 def says(value, **options):
