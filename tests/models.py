@@ -181,7 +181,7 @@ class Formula:
 
     num_timesteps, betas, alphas_cumprod, alphas_cumprod_prev = 1000, None, ALPHAS, None
     parameterization, scale_factor, device, first_stage_model = "eps", 0.18215, torch.device("cpu"), None
-    config = SimpleNamespace(unet=UNetConfig(context=256))
+    config = SimpleNamespace(unet=UNetConfig(context=256), in_channels=4, out_channels=4)  # the model's, and its UNet's
 
     def __init__(self):
         self.model, self.calls = SimpleNamespace(diffusion_model=self), []
