@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import WorkflowError
-from .definition import Definition, parse_definition
+from .definition import Declaration, Definition, parse_declaration
 from .flatten import FlatNode, Source, flatten
 from .graph import Graph, Workflow, parse_workflow, short
 from .group_nodes import PREFIXES, unfold_group
@@ -42,9 +42,9 @@ def convert_workflow(
     that is malformed or goes in circles, and for types that `object_info` doesn't know.
     """
     parsed = parse_workflow(workflow)
-    definitions = _definitions(parsed, object_info)
-    _unfold_groups(parsed, definitions)
-    flat = join_by_name(flatten(parsed, definitions))
+    declarations = _declarations(parsed, object_info)
+    groups = _unfold_groups(parsed, declarations)
+    flat = join_by_name(flatten(parsed, declarations, groups))
     running = {node.id: node for node in flat.values() if not node.virtual and not node.stopped}
     _refuse_unknown(node for node in running.values() if node.definition is None)
     held = held_values(flat)
@@ -54,33 +54,28 @@ def convert_workflow(
     return {node.id: _entry(node, filler, running, keeps_values=mutes_more) for node in running.values()}
 
 
-def _definitions(workflow: Workflow, object_info: Mapping[str, Any]) -> dict[str, Definition]:
+def _declarations(workflow: Workflow, object_info: Mapping[str, Any]) -> dict[str, Declaration]:
     graphs: list[Graph] = [workflow.graph, *workflow.subgraphs.values()]
     types = {node.type for graph in graphs for node in graph.nodes.values()}
     for group in workflow.groups.values():
         nodes = group.get("nodes")
         entries = nodes if isinstance(nodes, list) else ()
         types |= {str(entry.get("type")) for entry in entries if isinstance(entry, dict)}
-    return {kind: _definition(kind, object_info[kind]) for kind in types if kind in object_info}
+    return {kind: parse_declaration(kind, object_info[kind]) for kind in types if kind in object_info}
 
 
-def _definition(kind: str, info: Any) -> Definition:
-    try:
-        return parse_definition(kind, info)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise WorkflowError(f"the definition of {short(kind)} isn't what /object_info gives: {error}") from None
-
-
-def _unfold_groups(workflow: Workflow, definitions: dict[str, Definition]) -> None:
-    """Adds the group nodes to the subgraphs and definitions, in the file's order: a later one may hold an earlier."""
+def _unfold_groups(workflow: Workflow, declarations: Mapping[str, Declaration]) -> dict[str, Definition]:
+    """Adds the group nodes to the subgraphs, in the file's order: a later one may hold an earlier. Their definitions."""
     slots = 0
+    groups: dict[str, Definition] = {}
     for name, data in workflow.groups.items():
-        graph, definition = unfold_group(name, data, definitions)
+        graph, definition = unfold_group(name, data, declarations, groups)
         for prefix in PREFIXES:
-            workflow.subgraphs[prefix + name], definitions[prefix + name] = graph, definition
+            workflow.subgraphs[prefix + name], groups[prefix + name] = graph, definition
         slots += definition.size
         if slots > MAX_SLOTS:
             raise WorkflowError(f"its group nodes show more than {MAX_SLOTS} inputs and outputs")
+    return groups
 
 
 def _refuse_unknown(nodes: Iterable[FlatNode]) -> None:

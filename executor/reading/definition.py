@@ -1,4 +1,4 @@
-"""What a node class declares, seen as the browser sees it: sockets, widgets in order, and what they hold at first."""
+"""What a node class declares, and what a saved node of it has: sockets, widgets in order, what they hold at first."""
 
 from __future__ import annotations
 
@@ -6,36 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .graph import Slot, slot_type
-
-WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
-"""Input types the browser draws as a widget, unless `forceInput` is set."""
-
-SEEDS = ("seed", "noise_seed")
-"""Whole numbers of these names change from run to run unless their definition says no."""
-
-UPLOADS = ("image_upload", "animated_image_upload", "video_upload", "audio_upload")
-"""Options of a choice among files that put an upload button on the node."""
-
-
-NOTHING: Any = object()
-"""The default of a widget that holds nothing: it sends nothing, where None would be sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Widget:
-    """One widget of a node: `sent` is False for those that only the browser uses (seed control, upload button)."""
-
-    name: str
-    type: str
-    default: Any = NOTHING
-    sent: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict)
+from ..errors import WorkflowError
+from .graph import Slot, short, slot_type
+from .limits import MAX_DEPTH, MAX_GROUP_SLOTS
+from .widget_types import AUTOGROW, DYNAMIC, MATCHTYPE, WIDGET_TYPES, Widget
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A node class: inputs (sockets first, then the widgets' own), widgets in saved order, output types."""
+    """What a node has: inputs (sockets first, then the widgets' own), widgets in saved order, output types."""
 
     title: str
     inputs: tuple[Slot, ...]
@@ -50,81 +29,82 @@ class Definition:
         return len(self.inputs) + len(self.outputs) + len(self.widgets)
 
 
-def parse_definition(class_type: str, info: Mapping[str, Any]) -> Definition:
-    """Reads one entry of ComfyUI's /object_info."""
-    sockets: list[Slot] = []
-    widget_slots: list[Slot] = []
-    widgets: list[Widget] = []
-    buttons: list[Widget] = []
-    forced: list[bool] = []
-    for name, kind, options in _inputs(info):
-        force = bool(options.get("forceInput"))
-        kind = str(options.get("widgetType") or kind)
-        if kind not in WIDGET_TYPES or force:
-            sockets.append(Slot(name, kind))
-        else:
-            widget_slots.append(Slot(name, kind, widget=name))
-            widgets += _widgets(name, kind, options)
-            buttons += _buttons(options)
-        if kind in WIDGET_TYPES:
-            forced += [force, False] if options.get("control_after_generate") else [force]
-    return Definition(
-        title=str(info.get("display_name") or info.get("name") or class_type),
-        inputs=(*sockets, *widget_slots),
-        outputs=tuple(slot_type(kind) for kind in info.get("output") or ()),
-        widgets=(*widgets, *buttons),
-        forced=tuple(forced),
-    )
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One declared input. `choices` are the inputs that each choice of a dynamic combo brings.
+
+    `items` are the names that the inputs of a growing row may have, `least` how many of them there are at least; each
+    is like `item`.
+    """
+
+    name: str
+    type: str
+    options: Mapping[str, Any]
+    choices: Mapping[str, tuple[Input, ...]] = field(default_factory=dict)
+    items: tuple[str, ...] = ()
+    item: Input | None = None
+    least: int = 0
+
+    @property
+    def is_widget(self) -> bool:
+        """Whether the editor draws it as a widget."""
+        return self.type in WIDGET_TYPES and not self.options.get("forceInput")
 
 
-def _inputs(info: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Name, type and options of every input in the order of the browser's widgets; a list of choices is a COMBO."""
-    declared = info.get("input") or {}
-    order = info.get("input_order") or {}
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A node class as /object_info tells it."""
+
+    class_type: str
+    title: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...]
+
+
+def parse_declaration(class_type: str, info: Any) -> Declaration:
+    """Reads one entry of ComfyUI's /object_info; raises WorkflowError for what isn't one."""
+    try:
+        return Declaration(
+            class_type=class_type,
+            title=str(info.get("display_name") or info.get("name") or class_type),
+            inputs=tuple(_inputs(info.get("input") or {}, info.get("input_order") or {})),
+            outputs=tuple(slot_type(kind) for kind in info.get("output") or ()),
+        )
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise WorkflowError(f"the definition of {short(class_type)} isn't what /object_info gives: {error}") from None
+
+
+def _inputs(declared: Mapping[str, Any], order: Mapping[str, Any], depth: int = 0) -> Iterator[Input]:
+    """Every input in the order of the editor's widgets; a list of choices is a COMBO."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"choices within choices, more than {MAX_DEPTH} deep")
     for category in ("required", "optional"):
         specs = declared.get(category) or {}
         names = [name for name in order.get(category) or () if name in specs]
         for name in [*names, *(name for name in specs if name not in names)]:
-            spec = specs[name]
-            kind = spec[0] if isinstance(spec, list | tuple) and spec else spec
-            options = dict(spec[1]) if isinstance(spec, list | tuple) and len(spec) > 1 and spec[1] else {}
-            if isinstance(kind, list | tuple):
-                options.setdefault("options", kind)
-            yield name, slot_type(kind), options
+            yield _input(name, specs[name], depth)
 
 
-def _widgets(name: str, kind: str, options: dict[str, Any]) -> Iterator[Widget]:
-    """The widget of one input and those that the browser adds behind it."""
-    yield Widget(name, kind, _default(kind, options), options=options)
-    control = options.get("control_after_generate")
-    if control or (control is None and kind == "INT" and name in SEEDS):
-        yield from seed_control(kind)
-    remote = options.get("remote")
-    if isinstance(remote, Mapping) and remote.get("refresh_button"):
-        yield Widget("Auto-refresh after generation", "BOOLEAN", False, sent=False)
-        yield Widget("refresh", "BUTTON", "refresh")
+def _input(name: str, spec: Any, depth: int) -> Input:
+    kind = spec[0] if isinstance(spec, list | tuple) and spec else spec
+    options = dict(spec[1]) if isinstance(spec, list | tuple) and len(spec) > 1 and spec[1] else {}
+    if isinstance(kind, list | tuple):
+        options.setdefault("options", kind)
+    kind = str(options.get("widgetType") or slot_type(kind))
+    if kind == DYNAMIC:
+        choices = {str(one["key"]): tuple(_inputs(one.get("inputs") or {}, {}, depth + 1)) for one in options["options"]}
+        return Input(name, kind, {**options, "options": list(choices)}, choices=choices)
+    if kind == AUTOGROW:
+        return _row(name, options, depth)
+    if kind == MATCHTYPE:
+        kind = str((options.get("template") or {}).get("allowed_types") or "*")
+    return Input(name, kind, options)
 
 
-def seed_control(kind: str) -> tuple[Widget, ...]:
-    """The widgets behind one that changes by itself from run to run."""
-    control = Widget("control_after_generate", "COMBO", "randomize", sent=False)
-    if kind == "COMBO":
-        return (control, Widget("control_filter_list", "STRING", "", sent=False))
-    return (control,) if kind == "INT" else ()
-
-
-def _buttons(options: dict[str, Any]) -> Iterator[Widget]:
-    """The upload button, which comes after all widgets of the node."""
-    if any(options.get(key) for key in UPLOADS):
-        yield Widget("upload", "IMAGEUPLOAD", "image", sent=False)
-
-
-def _default(kind: str, options: dict[str, Any]) -> Any:
-    if options.get("multi_select"):
-        return []
-    if options.get("default") is not None:
-        return options["default"]
-    if kind == "COMBO":
-        choices = options.get("options")
-        return choices[0] if isinstance(choices, list | tuple) and choices else NOTHING
-    return {"INT": 0, "FLOAT": 0, "BOOLEAN": False}.get(kind, "")
+def _row(name: str, options: dict[str, Any], depth: int) -> Input:
+    template = options["template"]
+    least = int(template.get("min") or 0)
+    most = min(int(template.get("max") or 100), MAX_GROUP_SLOTS)
+    items = tuple(template.get("names") or (f"{template.get('prefix') or ''}{i}" for i in range(most)))
+    item = next(_inputs(template["input"], {}, depth + 1))
+    return Input(name, AUTOGROW, options, items=tuple(map(str, items)), item=item, least=least)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import WorkflowError
-from .definition import Definition
+from .definition import Declaration, Definition
 from .graph import BYPASS, NEVER, SUBGRAPH_INPUT, Graph, Node, Slot, Workflow
+from .layout import lay_out
 from .limits import MAX_DEPTH, MAX_NODES, MAX_SLOTS
 from .virtual import VIRTUAL_TYPES
 
@@ -56,8 +57,10 @@ class FlatNode:
         return f"node {self.id} ({self.node.type[:60]})"
 
 
-def flatten(workflow: Workflow, definitions: Mapping[str, Definition]) -> dict[str, FlatNode]:
-    """All nodes of all levels by execution id, a host before what it holds.
+def flatten(
+    workflow: Workflow, declarations: Mapping[str, Declaration], groups: Mapping[str, Definition]
+) -> dict[str, FlatNode]:
+    """All nodes of all levels by execution id, a host before what it holds; `groups` defines the group nodes.
 
     Raises WorkflowError for a subgraph that holds itself, and for too many nodes or levels.
     """
@@ -72,7 +75,10 @@ def flatten(workflow: Workflow, definitions: Mapping[str, Definition]) -> dict[s
             levels.pop()
             continue
         subgraph = workflow.subgraphs.get(node.type)
-        flat_node = _place(node, level, subgraph, definitions.get(node.type))
+        definition = groups.get(node.type)
+        if definition is None and node.type in declarations:
+            definition = lay_out(declarations[node.type], node)
+        flat_node = _place(node, level, subgraph, definition)
         flat[flat_node.id] = flat_node
         slots += len(flat_node.inputs) + len(flat_node.outputs)
         if len(flat) > MAX_NODES or slots > MAX_SLOTS:

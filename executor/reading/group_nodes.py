@@ -11,18 +11,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import WorkflowError
-from .definition import SEEDS, Definition, Widget, seed_control
+from .definition import Declaration, Definition
 from .graph import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, Graph, Link, Node, Slot, parse_index, parse_node, short
+from .layout import SEEDS, lay_out, seed_control
 from .limits import MAX_GROUP_SLOTS, MAX_NAME
+from .widget_types import Widget
 
 PREFIXES = ("workflow>", "workflow/")
 """What a group node's type has before the group's name; the second is how the first editors wrote it."""
 
 
-def unfold_group(name: str, data: dict[str, Any], definitions: Mapping[str, Definition]) -> tuple[Graph, Definition]:
+def unfold_group(
+    name: str, data: dict[str, Any], declarations: Mapping[str, Declaration], groups: Mapping[str, Definition]
+) -> tuple[Graph, Definition]:
     """The inside of the group node `name` as a subgraph, its nodes numbered, and what its outside declares."""
     group = _parse(data, f" of group node {short(name)}")
-    inner = {node.id: _inner_definition(node, group, definitions) for node in group.nodes.values()}
+    inner = {node.id: _inner_definition(node, group, declarations, groups) for node in group.nodes.values()}
     if sum(definition.size for definition in inner.values()) > MAX_GROUP_SLOTS:
         raise WorkflowError(f"group node {short(name)} shows more than {MAX_GROUP_SLOTS} inputs and outputs")
     outside = _Outside(group)
@@ -101,10 +105,14 @@ def _parse(data: dict[str, Any], where: str) -> _Group:
     return _Group(nodes, fed, leaving, external, config if isinstance(config, dict) else {})
 
 
-def _inner_definition(node: Node, group: _Group, definitions: Mapping[str, Definition]) -> Definition:
+def _inner_definition(
+    node: Node, group: _Group, declarations: Mapping[str, Declaration], groups: Mapping[str, Definition]
+) -> Definition:
     """What a node inside declares; the browser's own nodes get sockets of the types they are joined with."""
-    if node.type in definitions:
-        return definitions[node.type]
+    if node.type in groups:
+        return groups[node.type]
+    if node.type in declarations:
+        return lay_out(declarations[node.type], node)
     fed = group.leaving.get((node.id, 0), [])
     targets = [slot for target, name in fed[:1] for slot in group.nodes[target].inputs if slot.name == name]
     if node.type == "PrimitiveNode" and targets:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from .definition import NOTHING, Definition
+from .definition import Definition
 from .graph import Node
+from .widget_types import NOTHING
 
 logger = logging.getLogger(__name__)
 
 def widget_values(node: Node, definition: Definition) -> dict[str, Any]:
     """Widget name -> value, for every widget that holds one; what the file doesn't say is the class's default."""
-    names = [widget.name for widget in definition.widgets]
+    names = [widget.name for widget in definition.widgets if widget.saved]
     values = {widget.name: widget.default for widget in definition.widgets if widget.default is not NOTHING}
     if isinstance(node.values, dict):
         return values | {name: node.values[name] for name in names if name in node.values}

@@ -104,4 +104,102 @@ NODE_CLASS_MAPPINGS = {
     ),
     "ReadingCustomType": node({"thing": ("READING_THING",), "after": NUMBER}, outputs=("READING_THING",)),
 }
+
+
+def required(**inputs):
+    """The inputs that one choice of a dynamic combo brings."""
+    return {"required": inputs}
+
+
+def dynamic(**choices):
+    """A dynamic combo: each choice with the inputs it brings."""
+    options = [{"key": key, "inputs": inputs} for key, inputs in choices.items()]
+    return ("COMFY_DYNAMICCOMBO_V3", {"options": options})
+
+
+def autogrow(name, spec, least=1, **more):
+    """Inputs `prefix0`, `prefix1`, ... (or of the given names) of which one more shows than is linked."""
+    return ("COMFY_AUTOGROW_V3", {"template": {"input": required(**{name: spec}), "min": least, **more}})
+
+
+TAIL = ("INT", {"default": 3})
+CURVE = {"points": [[0.0, 0.0], [0.5, 0.25], [1.0, 1.0]], "interpolation": "linear"}
+BOX = {"x": 1, "y": 2, "width": 30, "height": 40}
+SIZE = required(width=("INT", {"default": 512}), height=("INT", {"default": 256}))
+
+NODE_CLASS_MAPPINGS |= {
+    f"ReadingType_{kind}": node({"thing": (kind, {}), "tail": TAIL, "given": (kind, given), "end": TAIL}, output=True)
+    for kind, given in {
+        "COLOR": {"default": "#123456"},
+        "COLORS": {"default": ["#111111", "#222222"]},
+        "CURVE": {"default": CURVE},
+        "RANGE": {"default": {"min": 0.25, "max": 0.75}},
+        "BOUNDING_BOX": {"default": BOX},
+        "BOUNDING_BOXES": {"default": [BOX]},
+        "IMAGECOMPARE": {},
+        "PAINTER": {"default": ""},
+        "COMPOSITOR": {"default": {"layers": []}},
+        "MARKDOWN": {"default": "# a"},
+        "TEXTAREA": {"default": "a"},
+        "CHART": {},
+        "GALLERIA": {},
+        "VIDEO_EDIT": {},
+        "READING_UNKNOWN": {"default": "a"},
+    }.items()
+} | {
+    "ReadingRecordings": node({"audio": ("AUDIO_RECORD", {}), "tail": TAIL}, output=True),
+    "ReadingUnion": node(
+        {
+            "either": ("FLOAT,INT", {"widgetType": "FLOAT", "default": 0.5}),
+            "painted": ("STRING", {"widgetType": "PAINTER", "image_upload": True, "default": "", "socketless": True}),
+            "socket": ("FLOAT,INT", {}),
+            "hidden": ("INT", {"hidden": True, "default": 5, "socketless": True}),
+            "tail": TAIL,
+        },
+        output=True,
+    ),
+    "ReadingDynamicCombo": node(
+        {
+            "before": NUMBER,
+            "mode": dynamic(
+                none=required(),
+                size=SIZE,
+                text=required(text=("STRING", {"default": "t", "multiline": True}), seed=("INT", {"default": 1})),
+                deep=required(
+                    kind=dynamic(a=required(real=("FLOAT", {"default": 0.5})), b=SIZE, c=required()),
+                    flag=("BOOLEAN", {"default": True}),
+                ),
+            ),
+            "after": TAIL,
+        },
+        outputs=("INT",),
+        output=True,
+    ),
+    "ReadingDynamicSockets": node(
+        {
+            "image": ("IMAGE", {}),
+            "mode": dynamic(
+                one=required(image=("IMAGE", {}), scale=("FLOAT", {"default": 2.0})),
+                two=required(mask=("MASK", {}), image=("IMAGE", {})) | {"optional": {"note": ("STRING", {"default": "n"})}},
+                many=required(images=autogrow("image", ("IMAGE", {}), prefix="image", max=4), count=NUMBER),
+            ),
+            "second": dynamic(x=required(scale=("FLOAT", {"default": 3.0})), y=required()),
+            "mask": ("MASK", {}),
+        },
+        {"late": ("IMAGE", {})},
+        outputs=("IMAGE", "MASK"),
+        output=True,
+    ),
+    "ReadingAutogrow": node(
+        {
+            "images": autogrow("image", ("IMAGE", {}), 2, prefix="image", max=8),
+            "named": autogrow("value", ("FLOAT,INT", {}), names=["a", "b", "c"]),
+            "numbers": autogrow("number", ("INT", {"default": 4}), prefix="n", max=3),
+            "forced": autogrow("real", ("FLOAT", {"forceInput": True}), 0, prefix="f", max=9),
+            "tail": TAIL,
+        },
+        outputs=("IMAGE", {}),
+        output=True,
+    ),
+}
 NODE_DISPLAY_NAME_MAPPINGS = {"ReadingSource": "Reading: source"}
