@@ -13,7 +13,7 @@ from typing import Any
 
 from ..executor.errors import WorkflowError
 from ..executor.reading import convert_workflow
-from ..executor.reading.definition import parse_definition
+from ..executor.reading.layout import widget_names
 from .overrides import Changes, Prompt, inputs_of
 
 
@@ -46,6 +46,6 @@ def _set_widget(node: dict[str, Any], name: str, value: Any, info: Mapping[str, 
     if isinstance(values, dict):
         values[name] = value
         return
-    names = [widget.name for widget in parse_definition(node["type"], info).widgets]
+    names = widget_names(node, info)
     if isinstance(values, list) and name in names and names.index(name) < len(values):
         values[names.index(name)] = value

@@ -14,16 +14,13 @@ from .graph import Graph, Workflow, parse_workflow, short
 from .group_nodes import PREFIXES, unfold_group
 from .limits import MAX_SLOTS
 from .promoted import held_values
+from .renumber import renumbered, with_opened_groups
 from .resolve import Resolver
 from .set_get_nodes import join_by_name
 from .widget_inputs import Filler
 
 Changes = Mapping[str, Mapping[str, Any]]
 """Node id -> input -> the value it shall have."""
-
-MUTES_MORE = (1, 41)
-"""The editor's version since which a muted Reroute passes nothing on, and a widget that is fed by what doesn't run
-sends the value it holds itself."""
 
 
 def convert_workflow(
@@ -41,17 +38,20 @@ def convert_workflow(
     are values in place of the workflow's, set before anything is derived from them. Raises WorkflowError for a workflow
     that is malformed or goes in circles, and for types that `object_info` doesn't know.
     """
-    parsed = parse_workflow(workflow)
+    parsed = renumbered(parse_workflow(workflow))
+    editor = parsed.editor
     declarations = _declarations(parsed, object_info)
     groups = _unfold_groups(parsed, declarations)
+    if editor.opens_groups:
+        parsed, groups = with_opened_groups(parsed, groups)
     flat = join_by_name(flatten(parsed, declarations, groups))
     running = {node.id: node for node in flat.values() if not node.virtual and not node.stopped}
     _refuse_unknown(node for node in running.values() if node.definition is None)
-    held = held_values(flat)
-    mutes_more = parsed.editor >= MUTES_MORE
-    resolver = Resolver(flat, held.slots, mutes_more)
-    filler = Filler(flat, resolver, held.widgets, now or datetime.now(), rng or random.Random(0), changes or {})
-    return {node.id: _entry(node, filler, running, keeps_values=mutes_more) for node in running.values()}
+    held = held_values(flat, nulls=editor.sends_shown_nulls)
+    resolver = Resolver(flat, held.slots, editor.mutes_more)
+    time, choice = now or datetime.now(), rng or random.Random(0)
+    filler = Filler(flat, resolver, held.widgets, editor, time, choice, changes or {})
+    return {node.id: _entry(node, filler, running, keeps_values=editor.mutes_more) for node in running.values()}
 
 
 def _declarations(workflow: Workflow, object_info: Mapping[str, Any]) -> dict[str, Declaration]:
@@ -65,7 +65,7 @@ def _declarations(workflow: Workflow, object_info: Mapping[str, Any]) -> dict[st
 
 
 def _unfold_groups(workflow: Workflow, declarations: Mapping[str, Declaration]) -> dict[str, Definition]:
-    """Adds the group nodes to the subgraphs, in the file's order: a later one may hold an earlier. Their definitions."""
+    """Adds the group nodes to the subgraphs, in the file's order: a later may hold an earlier. Their definitions."""
     slots = 0
     groups: dict[str, Definition] = {}
     for name, data in workflow.groups.items():

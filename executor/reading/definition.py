@@ -92,7 +92,8 @@ def _input(name: str, spec: Any, depth: int) -> Input:
         options.setdefault("options", kind)
     kind = str(options.get("widgetType") or slot_type(kind))
     if kind == DYNAMIC:
-        choices = {str(one["key"]): tuple(_inputs(one.get("inputs") or {}, {}, depth + 1)) for one in options["options"]}
+        offered = options["options"]
+        choices = {str(one["key"]): tuple(_inputs(one.get("inputs") or {}, {}, depth + 1)) for one in offered}
         return Input(name, kind, {**options, "options": list(choices)}, choices=choices)
     if kind == AUTOGROW:
         return _row(name, options, depth)

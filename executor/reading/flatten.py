@@ -91,7 +91,8 @@ def flatten(
                 raise WorkflowError(f"{node}: subgraphs are nested more than {MAX_DEPTH} deep")
             inside = (*level.inside, node.type)
             nodes = iter(subgraph.nodes.values())
-            levels.append(_Level(flat_node.id, subgraph, nodes, inside, flat_node.stopped))
+            stopped = level.stopped if level.host else flat_node.stopped
+            levels.append(_Level(flat_node.id, subgraph, nodes, inside, stopped))
     return flat
 
 

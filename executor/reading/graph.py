@@ -5,12 +5,12 @@ Only what decides the prompt is kept; positions, colours, groups, native reroute
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import WorkflowError
-from .limits import MAX_NAME, MAX_NODES
+from .editors import Editor, editor_of
+from .limits import MAX_NAME, MAX_NODES, MAX_TYPE
 
 NEVER, BYPASS = 2, 4
 """The two node modes that keep a node from running: muted, and bypassed (its inputs stand in for its outputs)."""
@@ -78,13 +78,14 @@ class Graph:
 class Workflow:
     """A whole file: the graph at the top, and the subgraphs and old group nodes it may use, by node type.
 
-    `editor` is the version of the browser's editor that saved it, as far as the file says.
+    `editor` is the one that saved it, as far as the file says; `last_id` is the last number it gave to a node.
     """
 
     graph: Graph
     subgraphs: dict[str, Graph] = field(default_factory=dict)
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
-    editor: tuple[int, ...] = ()
+    editor: Editor = field(default_factory=Editor)
+    last_id: int = 0
 
 
 def parse_workflow(data: dict[str, Any]) -> Workflow:
@@ -104,14 +105,15 @@ def parse_workflow(data: dict[str, Any]) -> Workflow:
         graph=_graph(data, ""),
         subgraphs=subgraphs,
         groups={k: _dict(v, f"group node {k!r}") for k, v in groups.items()},
-        editor=_version(extra.get("frontendVersion")),
+        editor=editor_of(extra.get("frontendVersion")),
+        last_id=_last_id(data),
     )
 
 
-def _version(text: Any) -> tuple[int, ...]:
-    """`1.58.1` as numbers; nothing where it is no version."""
-    found = re.match(r"(\d{1,9})\.(\d{1,9})", text) if isinstance(text, str) else None
-    return tuple(int(part) for part in found.groups()) if found else ()
+def _last_id(data: dict[str, Any]) -> int:
+    state = data.get("state")
+    last = data.get("last_node_id", state.get("lastNodeId") if isinstance(state, dict) else None)
+    return last if isinstance(last, int) else 0
 
 
 def _graph(data: dict[str, Any], where: str) -> Graph:
@@ -174,8 +176,8 @@ def slot_type(declared: Any) -> str:
     """A slot's type as text: a list of choices is a COMBO, no type at all takes any."""
     if isinstance(declared, list | tuple):
         return "COMBO"
-    if isinstance(declared, str) and len(declared) > MAX_NAME:
-        raise WorkflowError(f"a slot type of {len(declared)} characters; at most {MAX_NAME} are read")
+    if isinstance(declared, str) and len(declared) > MAX_TYPE:
+        raise WorkflowError(f"a slot type of {len(declared)} characters; at most {MAX_TYPE} are read")
     return declared if isinstance(declared, str) else "*"
 
 

@@ -99,7 +99,8 @@ def _parse(data: dict[str, Any], where: str) -> _Group:
     for entry in ends:
         if not isinstance(entry, list) or len(entry) < 2:
             raise WorkflowError(f"an entry of external{where} must be [node, slot, type]")
-        node_index, slot = (parse_index(value, "external" + where) for value in entry[:2])
+        at = entry[0].get("index") if isinstance(entry[0], dict) else entry[0]  # early saves put the node itself there
+        node_index, slot = (parse_index(value, "external" + where) for value in (at, entry[1]))
         external.add((str(node_index), slot))
     config = data.get("config")
     return _Group(nodes, fed, leaving, external, config if isinstance(config, dict) else {})

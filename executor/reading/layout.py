@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .definition import Declaration, Definition, Input
-from .graph import Node, Slot
-from .widget_types import AUTOGROW, BEFORE, DYNAMIC, NOTHING, WIDGET_TYPES, Widget
+from .definition import Declaration, Definition, Input, parse_declaration
+from .graph import Node, Slot, parse_node
+from .widget_types import AUTOGROW, BEFORE, BEHIND, DYNAMIC, GROWING, NOTHING, WIDGET_TYPES, Widget
 
 SEEDS = ("seed", "noise_seed")
 """Whole numbers of these names change from run to run unless their definition says no."""
@@ -21,6 +21,7 @@ def lay_out(declaration: Declaration, node: Node) -> Definition:
     """The definition of this node: with the inputs of what its dynamic combos are set to, as far as rows are linked."""
     layout = _Layout(declaration.class_type, node)
     layout.add(declaration.inputs)
+    layout.add_growing()
     return Definition(
         title=declaration.title,
         inputs=(*layout.sockets, *layout.widget_slots),
@@ -28,6 +29,12 @@ def lay_out(declaration: Declaration, node: Node) -> Definition:
         widgets=(*layout.widgets, *layout.buttons),
         forced=tuple(layout.forced),
     )
+
+
+def widget_names(node: dict[str, Any], info: Any) -> list[str]:
+    """The widgets that the values of a saved node belong to, in order; `info` is its class's entry of /object_info."""
+    parsed = parse_node(node)
+    return [widget.name for widget in lay_out(parse_declaration(parsed.type, info), parsed).widgets if widget.saved]
 
 
 @dataclass(slots=True)
@@ -64,9 +71,19 @@ class _Layout:
         if one.type == DYNAMIC:
             self.add(one.choices.get(value, ()) if isinstance(value, str) else (), f"{one.name}.")
         self.widget_slots.append(Slot(one.name, one.type, widget=one.name))
-        for widget in (*kind.behind, *_behind(one)):
+        for widget in (*BEHIND.get((self.class_type, one.name), ()), *kind.behind, *_behind(one)):
             self._place(widget)
         self.buttons += _buttons(one.options)
+
+    def add_growing(self) -> None:
+        """The row of widgets that nodes of some classes end in."""
+        kind = GROWING.get(self.class_type)
+        if kind is not None:
+            values = self.node.values
+            saved = sum(name.startswith(kind.name) for name in values) if isinstance(values, dict) else len(values or ())
+            rest = saved - (0 if isinstance(values, dict) else self.places)
+            for i in range(max(rest, 1)):
+                self._place(replace(kind, name=f"{kind.name}{i + 1}"))
 
     def _place(self, widget: Widget) -> None:
         self.widgets.append(widget)

@@ -19,4 +19,7 @@ MAX_STEPS = 1_000_000
 """Slots looked at while following links."""
 
 MAX_NAME = 1000
-"""Characters of an id or a slot's type; more are refused, since names are repeated for everything inside."""
+"""Characters of an id; more are refused, since names are repeated for everything inside."""
+
+MAX_TYPE = 65_536
+"""Characters of a slot's type; early editors wrote all choices of a list into it."""

@@ -12,9 +12,10 @@ from .widgets import widget_values
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A value that an input gets where no link feeds it."""
+    """A value that an input gets where no link feeds it; `on_host` says that a subgraph's host holds it."""
 
     value: Any
+    on_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,12 @@ class HeldValues:
     widgets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def held_values(flat: Mapping[str, FlatNode]) -> HeldValues:
-    """The values of primitives and of the widgets that hosts show; an outer host's come before an inner one's."""
+def held_values(flat: Mapping[str, FlatNode], *, nulls: bool) -> HeldValues:
+    """The values of primitives and of the widgets that hosts show; an outer host's come before an inner one's.
+
+    What a host has no value for is what the first widget inside holds; a null for a widget that is shown without being
+    an input is a value only with `nulls`.
+    """
     held = HeldValues()
     promoted = _promoted(flat)
     for node in flat.values():
@@ -43,13 +48,34 @@ def held_values(flat: Mapping[str, FlatNode]) -> HeldValues:
         elif node.subgraph is not None and isinstance(values, list):
             slots = [i for i in range(len(node.inputs)) if (node.id, i) in promoted]
             for (inner, shown), value in zip(_shown(node, slots, flat), values, strict=False):
+                if value is None and not nulls and inner != node.id:
+                    continue
                 if isinstance(shown, int):
-                    held.slots.setdefault((inner, shown), Held(value))
+                    held.slots.setdefault((inner, shown), Held(value, on_host=True))
                 else:
                     held.widgets.setdefault(inner, {}).setdefault(shown, value)
         elif node.node.type == "PrimitiveNode" and isinstance(values, list) and values:
             held.slots[node.id, 0] = Held(values[0])
+    _hold_what_is_inside(flat, held)
     return held
+
+
+def _hold_what_is_inside(flat: Mapping[str, FlatNode], held: HeldValues) -> None:
+    first: dict[tuple[str, int], Held] = {}
+    for node in reversed(flat.values()):  # what is inside comes after its host
+        own: dict[str, Any] | None = None
+        for i, (slot, source) in reversed(list(enumerate(zip(node.inputs, node.sources, strict=True)))):
+            if not isinstance(source, Source) or not source.of_host:
+                continue
+            inside = held.slots.get((node.id, i), first.get((node.id, i)))
+            if inside is None and slot.widget is not None and node.definition is not None and node.subgraph is None:
+                if own is None:
+                    own = widget_values(node.node, node.definition) | held.widgets.get(node.id, {})
+                inside = Held(own[slot.widget], on_host=True) if slot.widget in own else None
+            if inside is not None:
+                first[source.id, source.slot] = inside
+    for key, value in first.items():
+        held.slots.setdefault(key, value)
 
 
 def _shown(host: FlatNode, promoted: list[int], flat: Mapping[str, FlatNode]) -> Iterator[tuple[str, int | str]]:
@@ -61,7 +87,15 @@ def _shown(host: FlatNode, promoted: list[int], flat: Mapping[str, FlatNode]) ->
     if not any(inner == "-1" for inner, _, _ in proxies):
         yield from ((host.id, slot) for slot in promoted)
     for inner, name, source in proxies:
-        yield _shown_by(host.id if inner == "-1" else f"{host.id}:{inner}", name, source, flat)
+        is_own = inner == "-1" or not _has(flat.get(f"{host.id}:{inner}"), name)
+        yield _shown_by(host.id if is_own else f"{host.id}:{inner}", name, source, flat)
+
+
+def _has(node: FlatNode | None, name: str) -> bool:
+    """Whether there may be a widget of that name; where there is none, an input of the host is meant."""
+    if node is None or node.definition is None or node.subgraph is not None:
+        return node is not None
+    return any(widget.name == name for widget in node.definition.widgets)
 
 
 def _proxies(host: FlatNode) -> Iterator[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import WorkflowError
 from .flatten import FlatNode, Missing, Source
 from .graph import BYPASS, NEVER, Slot
-from .limits import MAX_STEPS
+from .limits import MAX_NAME, MAX_STEPS
 from .promoted import Held
 
 
@@ -31,6 +31,7 @@ class Resolver:
         """
         seen: set[tuple[str, int, bool]] = set()
         held = None
+        passed_on = False
         wanted = node.inputs[index].type
         source = node.sources[index]
         while source is not None:
@@ -44,11 +45,16 @@ class Resolver:
             elif origin.node.mode == BYPASS:
                 self.steps += len(origin.inputs)
                 slot, wanted = bypassed_input(origin, source.slot, wanted), ""
+                passed_on = True
+            elif origin.subgraph is not None and origin.node.mode == NEVER:
+                return None
             elif origin.subgraph is not None:  # into a subgraph
                 source = origin.outlets[source.slot] if 0 <= source.slot < len(origin.outlets) else None
                 continue
             elif origin.virtual:
-                held = self.held.get((origin.id, source.slot), held)
+                if not passed_on:  # a primitive writes into the widgets that it feeds itself
+                    held = self.held.get((origin.id, source.slot), held)
+                passed_on = True
                 if held is None and self.mutes_reroutes and origin.node.mode == NEVER:
                     return None
             else:
@@ -91,6 +97,8 @@ def bypassed_input(node: FlatNode, slot: int, wanted: str) -> int | None:
 
 def types_match(a: str, b: str) -> bool:
     """Whether the editor would join the two types: equal, either one any, or a comma-separated part in common."""
-    if a in ("", "*") or b in ("", "*"):
+    if a in ("", "*") or b in ("", "*") or a == b:
         return True
+    if len(a) > MAX_NAME or len(b) > MAX_NAME:  # no list of types, but one of choices
+        return False
     return not set(a.lower().split(",")).isdisjoint(b.lower().split(","))

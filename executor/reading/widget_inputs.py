@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from .dynamic_text import PREFIXED, as_text, choose, fill_in
+from .editors import Editor
 from .flatten import FlatNode, Source
 from .promoted import Held
 from .resolve import Resolver
+from .widget_types import DYNAMIC, NOTHING, Widget
 from .widgets import widget_values
 
 
@@ -25,6 +27,7 @@ class Filler:
     flat: Mapping[str, FlatNode]
     resolver: Resolver
     set_by_hosts: Mapping[str, Mapping[str, Any]]
+    editor: Editor
     now: datetime
     rng: random.Random
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -45,17 +48,30 @@ class Filler:
         """Input name -> value, of the widgets that send one; `found` as above."""
         assert node.definition is not None
         held = self.held(node, found)
+        on_host = {name for name, source in found.items() if isinstance(source, Held) and source.on_host}
+        on_host |= self.set_by_hosts.get(node.id, {}).keys()
         values = {}
         for widget in node.definition.widgets:
             if not widget.sent or widget.name not in held:
                 continue
             value = held[widget.name]
-            if widget.type == "STRING" and widget.options.get("multiline"):
-                value = as_text(value) if not isinstance(value, str | list | dict) else value
-            if widget.type == "STRING" and widget.options.get("dynamicPrompts") and isinstance(value, str):
-                value = choose(value, self.rng)
-            values[widget.name] = self._filled_in(node, widget.name, value)
+            if widget.name not in on_host:
+                value = self._finished(widget, value, node)
+            if widget.type == "CURVE" and self.editor.names_curves and isinstance(value, dict):
+                value = {"__type__": "CURVE", "__value__": value}
+            values[widget.name] = value
         return values
+
+    def _finished(self, widget: Widget, value: Any, node: FlatNode) -> Any:
+        """The value as the widget itself sends it; one on a subgraph's host has no such touches."""
+        is_text = value is not None and (self.editor.keeps_kinds or isinstance(value, str | list | dict))
+        if widget.type == "STRING" and widget.options.get("multiline") and not is_text:
+            value = as_text(value)
+        if widget.type in ("COMBO", DYNAMIC) and value is None and self.editor.keeps_kinds:
+            value = None if widget.default is NOTHING else widget.default
+        if widget.type == "STRING" and widget.options.get("dynamicPrompts") and isinstance(value, str):
+            value = choose(value, self.rng)
+        return self._filled_in(node, widget.name, value)
 
     def changed(self, node: FlatNode) -> dict[str, Any]:
         """Input name -> value, of the inputs that were changed."""
@@ -65,6 +81,7 @@ class Filler:
     def _filled_in(self, node: FlatNode, name: str, value: Any) -> Any:
         if name == "filename_prefix" and node.node.type in PREFIXED and isinstance(value, str):
             return fill_in(value, self._widget, self.now)
+        return value
         return value
 
     def _widget(self, name: str, widget: str) -> Any:

@@ -98,3 +98,9 @@ BEFORE: Mapping[tuple[str, str], tuple[Widget, ...]] = {
     ("Load3DAnimation", "image"): LOAD_BUTTONS,
 }
 """Widgets that the editor itself puts on nodes of a class, before the widget of that input; they are sent too."""
+
+BEHIND: Mapping[tuple[str, str], tuple[Widget, ...]] = {("CustomCombo", "choice"): (Widget("index", "INT", 0),)}
+"""The same, behind the widget of that input."""
+
+GROWING: Mapping[str, Widget] = {"CustomCombo": Widget("option", "STRING", "")}
+"""Classes whose nodes end in a row of widgets like this, numbered from 1: as many as were saved, and at least one."""

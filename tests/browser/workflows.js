@@ -527,4 +527,193 @@ window.WORKFLOWS = {
       { id: 2, type: 'ReadingWidgets', inputs: [{ name: 'number', type: 'INT', link: 1, widget: { name: 'number' } }], widgets_values: [19, 0.5, 't', 'l', true, 'alpha'] },
     ], [[1, 1, 0, 2, 0, 'INT']])
   },
+
+  ...Object.fromEntries(Object.keys(LiteGraph.registered_node_types).filter((type) => type.startsWith('ReadingType_')).map(
+    (type) => [type.replace('ReadingType_', 'type_'), () => { add(type) }],
+  )),
+  type_COLOR_set() { add('ReadingType_COLOR', { widgets: { thing: '#abcdef', given: '' } }) },
+  type_CURVE_set() { add('ReadingType_CURVE', { widgets: { thing: { points: [[0, 1], [1, 0]], interpolation: 'linear' } } }) },
+  union() { add('ReadingUnion', { widgets: { either: 2, painted: 'painter/a.png [input]' } }) },
+  recordings() { add('ReadingRecordings', { widgets: { tail: 4 } }) },
+  dynamic_none() { add('ReadingDynamicCombo', { widgets: { after: 4 } }) },
+  dynamic_size() { add('ReadingDynamicCombo', { widgets: { mode: 'size', 'mode.width': 77, after: 5 } }) },
+  dynamic_text() { add('ReadingDynamicCombo', { widgets: { mode: 'text', 'mode.text': 'a\n{b|c}', 'mode.seed': 12 } }) },
+  dynamic_deep() {
+    for (const kind of ['a', 'b', 'c']) add('ReadingDynamicCombo', { widgets: { mode: 'deep', 'mode.kind': kind, 'mode.flag': false, after: 6 } })
+  },
+  dynamic_deep_values() {
+    add('ReadingDynamicCombo', { widgets: { mode: 'deep', 'mode.kind': 'b', 'mode.kind.height': 3, 'mode.flag': false } })
+  },
+  dynamic_changed() {
+    const node = add('ReadingDynamicCombo', { widgets: { mode: 'size', 'mode.width': 77 } })
+    node.widgets.find((one) => one.name === 'mode').value = 'deep'
+    node.widgets.find((one) => one.name === 'mode.flag').value = false
+    node.widgets.find((one) => one.name === 'mode').value = 'text'
+  },
+  dynamic_sockets() {
+    const source = add('ReadingSource')
+    for (const mode of ['one', 'two', 'many']) {
+      const node = add('ReadingDynamicSockets', { widgets: { mode } })
+      link(source, 3, node, 'image')
+      link(source, 3, node, mode === 'many' ? 'mode.images.image0' : 'mode.image')
+      if (mode === 'two') link(source, 4, node, 'mode.mask')
+      else link(source, 1, node, mode === 'one' ? 'mode.scale' : 'second.scale')
+    }
+  },
+  dynamic_sockets_bypassed() {
+    const source = add('ReadingSource')
+    for (const mode of ['one', 'two', 'many']) {
+      const node = add('ReadingDynamicSockets', { widgets: { mode }, mode: BYPASSED })
+      link(source, 3, node, mode === 'many' ? 'mode.images.image0' : 'mode.image')
+      link(source, 4, node, mode === 'two' ? 'mode.mask' : 'mask')
+      const end = add('ReadingMixed')
+      link(node, 0, end, 'image')
+      link(node, 1, end, 'mask')
+    }
+  },
+  dynamic_part_linked() {
+    const source = add('ReadingSource')
+    const node = add('ReadingDynamicCombo', { widgets: { mode: 'size', 'mode.height': 9 } })
+    link(source, 0, node, 'mode.width')
+  },
+  dynamic_linked() {
+    const source = add('ReadingComboV2')
+    const node = add('ReadingDynamicCombo', { widgets: { mode: 'size', 'mode.height': 9 } })
+    const made = source.connect(0, node, node.inputs.findIndex((input) => input.name === 'mode'))
+    if (!made) node.widgets[0].value = 1
+  },
+  dynamic_muted() { add('ReadingDynamicCombo', { widgets: { mode: 'size' }, mode: MUTED }) },
+  dynamic_in_subgraph() {
+    const host = fold(add('ReadingDynamicCombo', { widgets: { mode: 'size', 'mode.width': 8 } }))
+    promote(host, inner(host, 'ReadingDynamicCombo'), 'mode.width').value = 41
+    promote(host, inner(host, 'ReadingDynamicCombo'), 'after').value = 42
+  },
+  dynamic_promoted() {
+    const host = fold(add('ReadingDynamicCombo', { widgets: { mode: 'size', 'mode.width': 8 } }))
+    promote(host, inner(host, 'ReadingDynamicCombo'), 'mode')
+    promote(host, inner(host, 'ReadingDynamicCombo'), 'after').value = 42
+  },
+  dynamic_promoted_and_changed() {
+    const host = fold(add('ReadingDynamicCombo', { widgets: { mode: 'size', 'mode.width': 8 } }))
+    promote(host, inner(host, 'ReadingDynamicCombo'), 'mode').value = 'deep'
+  },
+  dynamic_odd_choice() {
+    return file([{ id: 1, type: 'ReadingDynamicCombo', widgets_values: [1, 'nowhere', 2] }, { id: 2, type: 'ReadingDynamicCombo', widgets_values: [1] },
+      { id: 3, type: 'ReadingDynamicCombo', widgets_values: [1, 'size'] }, { id: 4, type: 'ReadingDynamicCombo', widgets_values: [1, null, 2] },
+      { id: 5, type: 'ReadingDynamicCombo', widgets_values: [1, 'size', 2, 3, 4, 5, 6] }], [])
+  },
+  autogrow() {
+    const source = add('ReadingSource')
+    const node = add('ReadingAutogrow', { widgets: { tail: 8 } })
+    for (const name of ['images.image0', 'images.image2', 'images.image3']) link(source, 3, node, name)
+    link(source, 1, node, 'named.a')
+    link(source, 0, node, 'numbers.n0')
+    link(source, 1, node, 'forced.f0')
+    link(node, 0, add('ReadingSave'), 'images')
+  },
+  autogrow_bypassed() {
+    const source = add('ReadingSource')
+    const node = add('ReadingAutogrow', { mode: BYPASSED })
+    link(source, 3, node, 'images.image1')
+    link(node, 0, add('ReadingSave'), 'images')
+  },
+  autogrow_values() { return file([{ id: 1, type: 'ReadingAutogrow', widgets_values: [11, 12, 13] }, { id: 2, type: 'ReadingAutogrow', widgets_values: [14] }], []) },
+
+  subgraph_text_on_host() {
+    const text = add('ReadingDynamic', { widgets: { text: 'plain' } })
+    const save = add('SaveImage')
+    link(add('ReadingSource'), 3, save, 'images')
+    const host = fold(text, save)
+    promote(host, inner(host, 'ReadingDynamic'), 'text').value = '{"a": "b"} // c'
+    promote(host, inner(host, 'ReadingDynamic'), 'plain').value = '{"c"}'
+    promote(host, inner(host, 'SaveImage'), 'filename_prefix').value = '%date:yyyy%_%Nobody.x%'
+  },
+  subgraph_text_inside() {
+    const host = fold(add('ReadingDynamic', { widgets: { text: '{"a"} // c' } }))
+    promote(host, inner(host, 'ReadingDynamic'), 'plain').value = 'x'
+  },
+  subgraph_text_untouched_on_host() {
+    const host = fold(add('ReadingDynamic', { widgets: { text: '{"a"} // c' } }))
+    promote(host, inner(host, 'ReadingDynamic'), 'text')
+  },
+  subgraph_value_to_socket() {
+    const a = add('ReadingForced', { widgets: { first: 5 } })
+    const host = fold(a)
+    const slot = host.subgraph.addInput('number', 'INT')
+    const node = inner(host, 'ReadingForced')
+    slot.connect(node.inputs.find((one) => one.name === 'first'), node)
+    slot.connect(node.inputs.find((one) => one.name === 'forced'), node)
+  },
+  subgraph_null_on_host() {
+    return file([{ id: 5, type: 'sub', inputs: [{ name: 'number', type: 'INT', link: null, widget: { name: 'number' } }, { name: 'text', type: 'STRING', link: null, widget: { name: 'text' } }], widgets_values: [null, 'outside'] }], [], {
+      definitions: { subgraphs: [{
+        id: 'sub', version: 1, revision: 0, name: 'sub', state: { lastNodeId: 50, lastLinkId: 50, lastGroupId: 0, lastRerouteId: 0 }, config: {},
+        inputNode: { id: -10, bounding: [0, 0, 100, 100] }, outputNode: { id: -20, bounding: [500, 0, 100, 100] }, groups: [], widgets: [], outputs: [],
+        inputs: [{ id: 'a', name: 'number', type: 'INT', linkIds: [7] }, { id: 'b', name: 'text', type: 'STRING', linkIds: [8] }],
+        nodes: [{ id: 2, type: 'ReadingWidgets', pos: [0, 0], size: [100, 100], flags: {}, order: 0, mode: 0, properties: {}, outputs: [], widgets_values: [31, 0.5, 'inside', 'l', true, 'alpha'],
+          inputs: [{ name: 'number', type: 'INT', link: 7, widget: { name: 'number' } }, { name: 'text', type: 'STRING', link: 8, widget: { name: 'text' } }] }],
+        links: [{ id: 7, origin_id: -10, origin_slot: 0, target_id: 2, target_slot: 0, type: 'INT' }, { id: 8, origin_id: -10, origin_slot: 1, target_id: 2, target_slot: 1, type: 'STRING' }],
+      }] },
+    })
+  },
+  subgraph_nested_host_bypassed() {
+    const { host, save } = simpleSubgraph()
+    const after = add('ReadingOptional')
+    link(host, 0, after, 'image')
+    link(after, 0, save, 'images')
+    const outer = fold(host, after)
+    outer.subgraph.nodes.find((node) => node.isSubgraphNode()).mode = BYPASSED
+  },
+  subgraph_nested_host_muted() {
+    const { host, save } = simpleSubgraph()
+    const after = add('ReadingOptional')
+    link(host, 0, after, 'image')
+    link(after, 0, save, 'images')
+    const outer = fold(host, after)
+    outer.subgraph.nodes.find((node) => node.isSubgraphNode()).mode = MUTED
+  },
+  subgraph_host_bypassed() { simpleSubgraph().host.mode = BYPASSED },
+  subgraph_host_muted() { simpleSubgraph().host.mode = MUTED },
+  primitive_through_reroute() {
+    return file([
+      { id: 1, type: 'PrimitiveNode', outputs: [{ name: 'INT', type: 'INT', links: [1], widget: { name: 'number' } }], widgets_values: [64, 'fixed'] },
+      { id: 3, type: 'Reroute', inputs: [{ name: '', type: '*', link: 1, widget: { name: 'value' } }], outputs: [{ name: '', type: 'INT', links: [2] }] },
+      { id: 2, type: 'ReadingWidgets', inputs: [{ name: 'number', type: 'INT', link: 2, widget: { name: 'number' } }], widgets_values: [1, 0.5, 't', 'l', true, 'alpha'] },
+    ], [[1, 1, 0, 3, 0, 'INT'], [2, 3, 0, 2, 0, 'INT']])
+  },
+  reroute_muted_old_file() {
+    return file([sourceNode(1, 3, [1]), { id: 3, type: 'Reroute', mode: MUTED, inputs: [{ name: '', type: '*', link: 1 }], outputs: [{ name: '', type: 'IMAGE', links: [2] }] }, save(2, 2)],
+      [[1, 1, 3, 3, 0, 'IMAGE'], [2, 3, 0, 2, 0, 'IMAGE']])
+  },
+  links_null() { return file([sourceNode(1, 3, [1]), save(2, 1)], [null, [1, 1, 3, 2, 0, 'IMAGE'], null]) },
+  links_doubled() {
+    return file([sourceNode(1, 3, [1]), save(2, 1), { ...sourceNode(3, 3, [1]) }, save(4, 1)], [[1, 1, 3, 2, 0, 'IMAGE'], [1, 3, 3, 4, 0, 'IMAGE']])
+  },
+  links_doubled_alike() { return file([sourceNode(1, 3, [1]), save(2, 1)], [[1, 1, 3, 2, 0, 'IMAGE'], [1, 1, 3, 2, 0, 'IMAGE']]) },
+  links_stale() {
+    return file([sourceNode(1, 3, [1]), save(2, 9), save(3, 8), { ...save(4, null) }], [[8, 77, 0, 3, 0, 'IMAGE'], [1, 1, 3, 4, 0, 'IMAGE']])
+  },
+  renamed_types() {
+    return file([{ id: 1, type: 'T2IAdapterLoader', widgets_values: ['t2i.safetensors'] }, { id: 2, type: 'ConditioningAverage ', widgets_values: [0.25] },
+      { id: 3, type: 'SDV_img2vid_Conditioning', widgets_values: [1024, 576, 14, 127, 6, 0] }], [])
+  },
+  long_type() {
+    return file([
+      { id: 1, type: 'PrimitiveNode', outputs: [{ name: 'COMBO', type: 'a,'.repeat(1500), links: [1], widget: { name: 'choice' } }], widgets_values: ['beta', 'fixed'] },
+      { id: 2, type: 'ReadingWidgets', inputs: [{ name: 'choice', type: 'a,'.repeat(1500), link: 1, widget: { name: 'choice' } }], widgets_values: [1, 0.5, 't', 'l', true, 'alpha'] },
+    ], [[1, 1, 0, 2, 0, 'a,'.repeat(1500)]])
+  },
+  group_node_external_node() {
+    const built = grouped()
+    const group = built.extra.groupNodes.pair
+    group.external = [[group.nodes[1], 0, 'IMAGE']]
+    return built
+  },
+  custom_combo() {
+    if (!LiteGraph.registered_node_types.CustomCombo) return add('ReadingSource') && undefined
+    const node = add('CustomCombo')
+    node.widgets.find((one) => one.name === 'option1').value = '16:9'
+    node.widgets.find((one) => one.name === 'option2').value = '9:16'
+    node.widgets[0].value = '9:16'
+  },
 }

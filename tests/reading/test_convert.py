@@ -5,6 +5,7 @@ import json
 import random
 import struct
 import zlib
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from comfyui_ddim.executor.errors import WorkflowError
 from comfyui_ddim.executor.reading import Prompt, convert_workflow, embed_metadata, read_workflow
 from comfyui_ddim.executor.reading.dynamic_text import choose, fill_in, format_date
 from PIL import Image
+from prompts import essence
 
 RECORDED = Path(__file__).parents[1] / "workflows"
-OBJECT_INFO = json.loads((RECORDED / "object_info.json").read_text())
-NEWER_OBJECT_INFO = json.loads((RECORDED / "newer" / "object_info.json").read_text())
+EDITORS = {"workflows": "1.27.10", "newer": "1.58.1", "cases": "1.49.6"}
+FOLDERS = {path.parent.name: path for path in RECORDED.glob("**/object_info.json")}
+DEFINITIONS = {name: json.loads(path.read_text()) for name, path in FOLDERS.items()}
+OBJECT_INFO = DEFINITIONS["workflows"]
 PAIRS = sorted(path for path in RECORDED.glob("**/*.json") if path.name != "object_info.json")
 
 PROMPT = {"1": {"class_type": "ReadingSource", "inputs": {"number": 3}, "_meta": {"title": "é"}}}
@@ -27,28 +31,22 @@ WORKFLOW = {
 }
 
 
-def essence(prompt, object_info):
-    """Class and inputs of every node, without the players and viewers that no class declares (they hold "")."""
-    essence = {}
-    for key, node in prompt.items():
-        declared = {name for group in object_info[node["class_type"]]["input"].values() for name in group}
-        inputs = {name: value for name, value in node["inputs"].items() if value != "" or name in declared}
-        essence[key] = (node["class_type"], inputs)
-    return essence
-
-
 @pytest.mark.parametrize("path", PAIRS, ids=lambda path: str(path.relative_to(RECORDED).with_suffix("")))
 def test_conversion_equals_what_the_front_end_recorded(path):
-    """ComfyUI 0.3.64's front end 1.27.10, and in `newer` the front end 1.58.1."""
-    object_info = NEWER_OBJECT_INFO if path.parent.name == "newer" else OBJECT_INFO
+    """ComfyUI 0.3.64's front end 1.27.10; in `newer` 1.58.1; in `cases` 0.33.0's 1.49.6, on files of older ones."""
+    object_info = DEFINITIONS[path.parent.name]
     pair = json.loads(path.read_text())
+    # a file that doesn't say was opened by that front end
+    (pair["workflow"].get("extra") or pair["workflow"].setdefault("extra", {})).setdefault(
+        "frontendVersion", EDITORS[path.parent.name]
+    )
     converted = convert_workflow(pair["workflow"], object_info)
     assert essence(converted, object_info) == essence(pair["prompt"], object_info)
 
 
 def test_at_least_forty_pairs_were_recorded_of_each():
-    newer = sum(path.parent.name == "newer" for path in PAIRS)
-    assert newer >= 40 and len(PAIRS) - newer >= 40
+    numbers = Counter(path.parent.name for path in PAIRS)
+    assert numbers["newer"] >= 40 and numbers["workflows"] >= 40 and numbers["cases"] >= 30
 
 
 # Containers

@@ -150,7 +150,8 @@ def test_values_by_name():
 def group(nodes, links=(), host=None, more=(), outer_links=(), external=()):
     groups = {"g": {"nodes": list(nodes), "links": list(links), "external": list(external)}}
     host = {"id": 5, "type": "workflow>g", "inputs": [], "outputs": [], **(host or {})}
-    return {"nodes": [host, *more], "links": list(outer_links), "extra": {"groupNodes": groups}}
+    extra = {"groupNodes": groups, "frontendVersion": "1.27.10"}
+    return {"nodes": [host, *more], "links": list(outer_links), "extra": extra}
 
 
 PAIR = {
@@ -234,16 +235,16 @@ def test_values_set_and_got_by_name():
 
 
 def test_a_name_is_looked_up_on_its_own_level_first():
-    inner = [named(1, "GetNode", "a"), named(2, "GetNode", "b"), named(3, "SetNode", "b", 9), source(4, number=2)]
-    inner.append(node(5, "ReadingOptional", slot("image", "IMAGE", 7), slot("image2", "IMAGE", 8)))
+    inner = [named(11, "GetNode", "a"), named(12, "GetNode", "b"), named(13, "SetNode", "b", 9), source(14, number=2)]
+    inner.append(node(15, "ReadingOptional", slot("image", "IMAGE", 7), slot("image2", "IMAGE", 8)))
     workflow = hosted(
         inner=inner,
-        links=[link(7, 1, 0, 5, 0), link(8, 2, 0, 5, 1), link(9, 4, 3, 3, 0)],
+        links=[link(7, 11, 0, 15, 0), link(8, 12, 0, 15, 1), link(9, 14, 3, 13, 0)],
         nodes=[source(1), named(2, "SetNode", "a", 1), named(3, "SetNode", "b", 1)],
         outer_links=[[1, 1, 3, 2, 0, "IMAGE"]],
     )
-    sent = inputs(workflow)["5:5"]
-    assert (sent["image"], sent["image2"]) == (["1", 3], ["5:4", 3])
+    sent = inputs(workflow)["5:15"]
+    assert (sent["image"], sent["image2"]) == (["1", 3], ["5:14", 3])
 
 
 def test_a_value_set_by_its_own_name_goes_in_a_circle():

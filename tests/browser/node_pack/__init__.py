@@ -135,7 +135,7 @@ NODE_CLASS_MAPPINGS |= {
         "CURVE": {"default": CURVE},
         "RANGE": {"default": {"min": 0.25, "max": 0.75}},
         "BOUNDING_BOX": {"default": BOX},
-        "BOUNDING_BOXES": {"default": [BOX]},
+        "BOUNDING_BOXES": {"default": [BOX | {"metadata": {"type": "obj", "text": "", "desc": "", "palette": []}}]},
         "IMAGECOMPARE": {},
         "PAINTER": {"default": ""},
         "COMPOSITOR": {"default": {"layers": []}},
@@ -180,7 +180,7 @@ NODE_CLASS_MAPPINGS |= {
             "image": ("IMAGE", {}),
             "mode": dynamic(
                 one=required(image=("IMAGE", {}), scale=("FLOAT", {"default": 2.0})),
-                two=required(mask=("MASK", {}), image=("IMAGE", {})) | {"optional": {"note": ("STRING", {"default": "n"})}},
+                two=required(mask=("MASK", {}), image=("IMAGE", {})) | {"optional": {"note": ("STRING", {})}},
                 many=required(images=autogrow("image", ("IMAGE", {}), prefix="image", max=4), count=NUMBER),
             ),
             "second": dynamic(x=required(scale=("FLOAT", {"default": 3.0})), y=required()),
