@@ -79,9 +79,8 @@ class _Layout:
         """The row of widgets that nodes of some classes end in."""
         kind = GROWING.get(self.class_type)
         if kind is not None:
-            values = self.node.values
-            saved = sum(name.startswith(kind.name) for name in values) if isinstance(values, dict) else len(values or ())
-            rest = saved - (0 if isinstance(values, dict) else self.places)
+            values = self.node.values or ()
+            rest = len(values) - self.places  # by name, too: the rest of the names is theirs
             for i in range(max(rest, 1)):
                 self._place(replace(kind, name=f"{kind.name}{i + 1}"))
 
