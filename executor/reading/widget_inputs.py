@@ -82,7 +82,6 @@ class Filler:
         if name == "filename_prefix" and node.node.type in PREFIXED and isinstance(value, str):
             return fill_in(value, self._widget, self.now)
         return value
-        return value
 
     def _widget(self, name: str, widget: str) -> Any:
         """The value of a widget of the node that is named so for search and replace, or else titled so."""
