@@ -12,6 +12,7 @@ from .convert import Changes, convert_workflow
 from .files import Documents, read_documents
 from .limits import MAX_NODES
 from .png import embed_metadata
+from .renames import current_type
 
 __all__ = [
     "Changes",
@@ -56,7 +57,7 @@ def prompt_of(documents: Documents, object_info: Mapping[str, Any] | None, chang
     if documents.prompt is not None:
         if len(documents.prompt) > MAX_NODES:
             raise WorkflowError(f"{len(documents.prompt)} nodes; at most {MAX_NODES} are read")
-        return Prompt(_changed(_fresh(documents.prompt), changes or {}), documents.workflow)
+        return Prompt(_changed(_fresh(documents.prompt, object_info or {}), changes or {}), documents.workflow)
     assert documents.workflow is not None
     if object_info is None:
         raise WorkflowError("saved by the browser; reading it takes the definitions of its nodes (object_info)")
@@ -71,8 +72,11 @@ def _changed(prompt: dict[str, Any], changes: Changes) -> dict[str, Any]:
     return prompt
 
 
-def _fresh(prompt: dict[str, Any]) -> dict[str, Any]:
-    """Without the `is_changed` that ComfyUI leaves behind: it would keep nodes from asking anew."""
-    return {
-        key: {name: value for name, value in node.items() if name != "is_changed"} for key, node in prompt.items()
-    }
+def _fresh(prompt: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """With today's names, and without the `is_changed` that ComfyUI leaves behind: it would keep nodes from asking."""
+    fresh = {}
+    for key, node in prompt.items():
+        fresh[key] = {name: value for name, value in node.items() if name != "is_changed"}
+        if "class_type" in node:
+            fresh[key]["class_type"] = current_type(node["class_type"], known)
+    return fresh

@@ -14,6 +14,7 @@ from .graph import Graph, Workflow, parse_workflow, short
 from .group_nodes import PREFIXES, unfold_group
 from .limits import MAX_SLOTS
 from .promoted import held_values
+from .renames import with_current_types
 from .renumber import renumbered, with_opened_groups
 from .resolve import Resolver
 from .set_get_nodes import join_by_name
@@ -38,17 +39,18 @@ def convert_workflow(
     are values in place of the workflow's, set before anything is derived from them. Raises WorkflowError for a workflow
     that is malformed or goes in circles, and for types that `object_info` doesn't know.
     """
-    parsed = renumbered(parse_workflow(workflow))
+    parsed = renumbered(with_current_types(parse_workflow(workflow), object_info))
     editor = parsed.editor
     declarations = _declarations(parsed, object_info)
     groups = _unfold_groups(parsed, declarations)
     if editor.opens_groups:
         parsed, groups = with_opened_groups(parsed, groups)
-    flat = join_by_name(flatten(parsed, declarations, groups))
+    flat = join_by_name(flatten(parsed, declarations, groups, stops_hosts=editor.stops_hosts))
     running = {node.id: node for node in flat.values() if not node.virtual and not node.stopped}
     _refuse_unknown(node for node in running.values() if node.definition is None)
+    _refuse_unknown_widgets(running.values())
     held = held_values(flat, nulls=editor.sends_shown_nulls)
-    resolver = Resolver(flat, held.slots, editor.mutes_more)
+    resolver = Resolver(flat, held.slots, editor)
     time, choice = now or datetime.now(), rng or random.Random(0)
     filler = Filler(flat, resolver, held.widgets, editor, time, choice, changes or {})
     return {node.id: _entry(node, filler, running, keeps_values=editor.mutes_more) for node in running.values()}
@@ -88,6 +90,16 @@ def _refuse_unknown(nodes: Iterable[FlatNode]) -> None:
     if unknown:
         more = f"; and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise WorkflowError("; ".join(unknown[:5]) + more)
+
+
+def _refuse_unknown_widgets(nodes: Iterable[FlatNode]) -> None:
+    for node in nodes:
+        if node.definition is not None and node.definition.unknown and isinstance(node.node.values, list):
+            slot = node.definition.unknown[0]
+            raise WorkflowError(
+                f"{node}: input {slot.name!r} is a widget of type {short(slot.type)}, which isn't known; "
+                "which of the saved values belong to it can't be told"
+            )
 
 
 def _entry(node: FlatNode, filler: Filler, running: Mapping[str, FlatNode], keeps_values: bool) -> dict[str, Any]:

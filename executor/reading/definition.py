@@ -22,6 +22,8 @@ class Definition:
     widgets: tuple[Widget, ...]
     forced: tuple[bool, ...] = ()
     """One entry per value that saves from before forceInput lost its widget hold: True where it was a dummy."""
+    unknown: tuple[Slot, ...] = ()
+    """Inputs that are widgets of a type that isn't known, as the file or the definition tells."""
 
     @property
     def size(self) -> int:

@@ -34,9 +34,24 @@ class Editor:
         return self.version >= (1, 49)
 
     @property
-    def keeps_kinds(self) -> bool:
-        """A number in a text of several lines stays a number, and a null choice is the first one."""
+    def stops_hosts(self) -> bool:
+        """The mode of a subgraph's host counts for what is inside; before, only the modes of the nodes there did."""
+        return self.version >= (1, 28)
+
+    @property
+    def fills_null_choices(self) -> bool:
+        """A choice that was saved as null is the first one."""
         return self.version >= (1, 49)
+
+    @property
+    def keeps_kinds(self) -> bool:
+        """A number in a text of several lines is sent as a number; before and later, as text."""
+        return (1, 49) <= self.version < (1, 50)
+
+    @property
+    def first_link_counts(self) -> bool:
+        """Of several links with one id the first is the link, for the input that it says; before, the last for all."""
+        return self.version >= (1, 50)
 
     @property
     def names_curves(self) -> bool:

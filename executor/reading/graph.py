@@ -5,6 +5,7 @@ Only what decides the prompt is kept; positions, colours, groups, native reroute
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,6 +91,8 @@ class Workflow:
 
 def parse_workflow(data: dict[str, Any]) -> Workflow:
     """Parses a browser-saved workflow; raises WorkflowError where it isn't one."""
+    extra = _dict(data.get("extra"), "extra")
+    editor = editor_of(extra.get("frontendVersion"))
     subgraphs: dict[str, Graph] = {}
     pending = [data]
     while pending:  # definitions may hold definitions of their own
@@ -97,15 +100,14 @@ def parse_workflow(data: dict[str, Any]) -> Workflow:
         for definition in _list(definitions.get("subgraphs"), "definitions.subgraphs"):
             definition = _dict(definition, "a subgraph definition")
             name = _text(definition.get("id"), "id of a subgraph definition")
-            subgraphs[name] = _graph(definition, f" of subgraph {definition.get('name', name)!r}")
+            subgraphs[name] = _graph(definition, f" of subgraph {definition.get('name', name)!r}", editor)
             pending.append(definition)
-    extra = _dict(data.get("extra"), "extra")
     groups = _dict(extra.get("groupNodes"), "extra.groupNodes")
     return Workflow(
-        graph=_graph(data, ""),
+        graph=_graph(data, "", editor),
         subgraphs=subgraphs,
         groups={k: _dict(v, f"group node {k!r}") for k, v in groups.items()},
-        editor=editor_of(extra.get("frontendVersion")),
+        editor=editor,
         last_id=_last_id(data),
     )
 
@@ -116,7 +118,7 @@ def _last_id(data: dict[str, Any]) -> int:
     return last if isinstance(last, int) else 0
 
 
-def _graph(data: dict[str, Any], where: str) -> Graph:
+def _graph(data: dict[str, Any], where: str, editor: Editor) -> Graph:
     nodes: dict[str, Node] = {}
     entries = _list(data.get("nodes"), "nodes" + where)
     if len(entries) > MAX_NODES:
@@ -126,12 +128,24 @@ def _graph(data: dict[str, Any], where: str) -> Graph:
         if node.id in nodes:
             raise WorkflowError(f"two nodes{where} have the id {node.id}; ids must differ")
         nodes[node.id] = node
-    links = dict(_link(entry, where) for entry in _list(data.get("links"), "links" + where) if entry is not None)
+    pairs = [_link(entry, where) for entry in _list(data.get("links"), "links" + where) if entry is not None]
+    links = dict(pairs)
+    if len(links) < len(pairs) and editor.first_link_counts:
+        links = dict(reversed(pairs))
+        doubled = {key for key, number in Counter(key for key, _ in pairs).items() if number > 1}
+        nodes = {key: _with_own_links(node, links, doubled) for key, node in nodes.items()}
     fed_by = {link.target_slot: key for key, link in links.items() if link.target == SUBGRAPH_OUTPUT}
     inputs = [_slot(s, "inputs" + where) for s in _list(data.get("inputs"), "inputs" + where)]
     outputs = [_slot(s, "outputs" + where) for s in _list(data.get("outputs"), "outputs" + where)]
     outputs = [replace(slot, link=fed_by.get(i)) for i, slot in enumerate(outputs)]
     return Graph(nodes, links, tuple(inputs), tuple(outputs))
+
+
+def _with_own_links(node: Node, links: dict[str, Link], doubled: set[str]) -> Node:
+    """A node without the links of a doubled id that lead to another."""
+    strange = {key for key in doubled if links[key].target != node.id}
+    slots = (replace(slot, link=None) if slot.link in strange else slot for slot in node.inputs)
+    return replace(node, inputs=tuple(slots))
 
 
 def parse_node(entry: Any, where: str = "") -> Node:

@@ -28,6 +28,7 @@ def lay_out(declaration: Declaration, node: Node) -> Definition:
         outputs=declaration.outputs,
         widgets=(*layout.widgets, *layout.buttons),
         forced=tuple(layout.forced),
+        unknown=tuple(layout.unknown),
     )
 
 
@@ -46,6 +47,7 @@ class _Layout:
     widgets: list[Widget] = field(default_factory=list)
     buttons: list[Widget] = field(default_factory=list)
     forced: list[bool] = field(default_factory=list)
+    unknown: list[Slot] = field(default_factory=list)
     places: int = 0
 
     def add(self, inputs: Iterable[Input], prefix: str = "") -> None:
@@ -58,6 +60,8 @@ class _Layout:
                 self._add_widget(one)
             else:
                 (self.widget_slots if prefix else self.sockets).append(Slot(one.name, one.type))
+                if self._is_unknown_widget(one):
+                    self.unknown.append(Slot(one.name, one.type))
             if one.type in WIDGET_TYPES:
                 self.forced += [not one.is_widget, *([False] if one.options.get("control_after_generate") else [])]
 
@@ -83,6 +87,13 @@ class _Layout:
             rest = len(values) - self.places  # by name, too: the rest of the names is theirs
             for i in range(max(rest, 1)):
                 self._place(replace(kind, name=f"{kind.name}{i + 1}"))
+
+    def _is_unknown_widget(self, one: Input) -> bool:
+        """Whether the definition says that an input of an unknown type is a widget, or the file that it was one."""
+        if one.type in WIDGET_TYPES or "," in one.type or one.type == "*":
+            return False
+        was_widget = any(slot.name == one.name and slot.widget is not None for slot in self.node.inputs)
+        return was_widget or bool(one.options.get("socketless") or one.options.get("widgetType"))
 
     def _place(self, widget: Widget) -> None:
         self.widgets.append(widget)

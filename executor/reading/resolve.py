@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import WorkflowError
+from .editors import Editor
 from .flatten import FlatNode, Missing, Source
 from .graph import BYPASS, NEVER, Slot
 from .limits import MAX_NAME, MAX_STEPS
@@ -14,14 +15,11 @@ from .promoted import Held
 
 @dataclass(slots=True)
 class Resolver:
-    """Follows links in a flat graph; `held` gives the values that hosts and primitives hold, by (id, slot).
-
-    With `mutes_reroutes`, those that are muted pass nothing on.
-    """
+    """Follows links in a flat graph; `held` gives the values that hosts and primitives hold, by (id, slot)."""
 
     flat: Mapping[str, FlatNode]
     held: Mapping[tuple[str, int], Held]
-    mutes_reroutes: bool = False
+    editor: Editor = field(default_factory=Editor)
     steps: int = 0
 
     def input(self, node: FlatNode, index: int) -> Source | Held | None:
@@ -46,7 +44,7 @@ class Resolver:
                 self.steps += len(origin.inputs)
                 slot, wanted = bypassed_input(origin, source.slot, wanted), ""
                 passed_on = True
-            elif origin.subgraph is not None and origin.node.mode == NEVER:
+            elif origin.subgraph is not None and origin.node.mode == NEVER and self.editor.stops_hosts:
                 return None
             elif origin.subgraph is not None:  # into a subgraph
                 source = origin.outlets[source.slot] if 0 <= source.slot < len(origin.outlets) else None
@@ -55,7 +53,7 @@ class Resolver:
                 if not passed_on:  # a primitive writes into the widgets that it feeds itself
                     held = self.held.get((origin.id, source.slot), held)
                 passed_on = True
-                if held is None and self.mutes_reroutes and origin.node.mode == NEVER:
+                if held is None and self.editor.mutes_more and origin.node.mode == NEVER:
                     return None
             else:
                 return source

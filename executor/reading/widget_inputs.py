@@ -67,7 +67,7 @@ class Filler:
         is_text = value is not None and (self.editor.keeps_kinds or isinstance(value, str | list | dict))
         if widget.type == "STRING" and widget.options.get("multiline") and not is_text:
             value = as_text(value)
-        if widget.type in ("COMBO", DYNAMIC) and value is None and self.editor.keeps_kinds:
+        if widget.type in ("COMBO", DYNAMIC) and value is None and self.editor.fills_null_choices:
             value = None if widget.default is NOTHING else widget.default
         if widget.type == "STRING" and widget.options.get("dynamicPrompts") and isinstance(value, str):
             value = choose(value, self.rng)

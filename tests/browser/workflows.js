@@ -607,7 +607,6 @@ window.WORKFLOWS = {
     const node = add('ReadingAutogrow', { widgets: { tail: 8 } })
     for (const name of ['images.image0', 'images.image2', 'images.image3']) link(source, 3, node, name)
     link(source, 1, node, 'named.a')
-    link(source, 0, node, 'numbers.n0')
     link(source, 1, node, 'forced.f0')
     link(node, 0, add('ReadingSave'), 'images')
   },
@@ -685,14 +684,10 @@ window.WORKFLOWS = {
     return file([sourceNode(1, 3, [1]), { id: 3, type: 'Reroute', mode: MUTED, inputs: [{ name: '', type: '*', link: 1 }], outputs: [{ name: '', type: 'IMAGE', links: [2] }] }, save(2, 2)],
       [[1, 1, 3, 3, 0, 'IMAGE'], [2, 3, 0, 2, 0, 'IMAGE']])
   },
-  links_null() { return file([sourceNode(1, 3, [1]), save(2, 1)], [null, [1, 1, 3, 2, 0, 'IMAGE'], null]) },
   links_doubled() {
     return file([sourceNode(1, 3, [1]), save(2, 1), { ...sourceNode(3, 3, [1]) }, save(4, 1)], [[1, 1, 3, 2, 0, 'IMAGE'], [1, 3, 3, 4, 0, 'IMAGE']])
   },
   links_doubled_alike() { return file([sourceNode(1, 3, [1]), save(2, 1)], [[1, 1, 3, 2, 0, 'IMAGE'], [1, 1, 3, 2, 0, 'IMAGE']]) },
-  links_stale() {
-    return file([sourceNode(1, 3, [1]), save(2, 9), save(3, 8), { ...save(4, null) }], [[8, 77, 0, 3, 0, 'IMAGE'], [1, 1, 3, 4, 0, 'IMAGE']])
-  },
   renamed_types() {
     return file([{ id: 1, type: 'T2IAdapterLoader', widgets_values: ['t2i.safetensors'] }, { id: 2, type: 'ConditioningAverage ', widgets_values: [0.25] },
       { id: 3, type: 'SDV_img2vid_Conditioning', widgets_values: [1024, 576, 14, 127, 6, 0] }], [])
