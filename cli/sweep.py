@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -133,10 +134,11 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 def _portable(arguments: argparse.Namespace) -> argparse.Namespace:
     """What load_node_set needs of the options, with paths that mean the same in another process."""
-    kept = ("comfyui", "models", "input", "output")
-    paths = {name: path.absolute() for name in kept if (path := getattr(arguments, name)) is not None}
+    comfyui = arguments.comfyui or os.environ.get("COMFYUI_DIR")
+    paths = {"models": arguments.models, "input": arguments.input, "output": arguments.output}
     return argparse.Namespace(
-        **{name: paths.get(name) for name in kept},
+        **{name: path and path.absolute() for name, path in paths.items()},
+        comfyui=Path(comfyui).absolute() if comfyui else None,
         nodes=[path.absolute() for path in arguments.nodes],
         device=arguments.device,
         dtype=arguments.dtype,

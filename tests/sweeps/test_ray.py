@@ -1,0 +1,181 @@
+"""Cells on a Ray of this machine, with two workers; skipped where Ray isn't installed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import toy_nodes
+from comfyui_ddim.sweeps.ledger import read_ledger
+from test_sweep import log, place, results, save, start  # noqa: F401 (a fixture)
+
+pytest.importorskip("ray")
+KILLS = int(os.environ.get("SWEEP_RAY_KILLS", "2"))
+"""Kills at random moments of the driver or of a worker; 100 for the figure in docs/sweeps.md."""
+RAY = ("--ray", "--workers", "2")
+
+
+def run(*arguments):
+    process = start(*arguments, *RAY)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def processes():
+    """Ids and command lines of all processes."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                words = (folder / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
+                if (folder / "cwd").readlink() == Path.cwd():
+                    yield int(folder.name), words
+            except OSError:
+                continue
+
+
+def workers():
+    """The process ids of this folder's Ray workers that make cells."""
+    return [pid for pid, words in processes() if words.startswith("ray::RayWorker")]
+
+
+def wait_for(question, seconds=120):
+    """The first true answer."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if answer := question():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError("it never came")
+
+
+def entries():
+    return list(read_ledger(Path("out/ledger.jsonl")))
+
+
+def test_two_workers_make_what_one_process_makes(place):
+    save(toy_nodes.adding(kind="picture", milliseconds=500))  # long enough for the second to come to life
+    code, out, err = run("--over", "Add.seed=1..12")
+    assert code == 0, err
+    assert "12 of 12 cells done" in err and len(out.split()) == 12
+    assert len({entry.node for entry in entries()}) == 2
+    process = start("--over", "Add.seed=1..12", "--output", "local")
+    process.communicate(timeout=120)
+
+    def files(folder):
+        return {path.relative_to(folder): path.read_bytes() for path in Path(folder, "cells").rglob("*.*")}
+
+    assert files("out") == files("local")
+
+
+def test_a_worker_killed_at_its_third_cell_costs_that_cell_only(place):
+    save(toy_nodes.adding(milliseconds=60))
+    process = start("--over", "Add.seed=1..20", *RAY)
+    killed = []
+    for _ in process.stdout:
+        node = [entry.node for entry in entries()]
+        full = [int(name.rpartition("/")[2]) for name in set(node) if node.count(name) >= 2]
+        if full and not killed:
+            os.kill(full[0], signal.SIGKILL)
+            killed = full[:1]
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert killed and results() == {f"{seed - 1:02}": 3 + seed for seed in range(1, 21)}
+    assert len(entries()) == len({entry.cell for entry in entries()}) == 20
+    adds = [line for line in log() if line.startswith("add")]
+    assert 20 <= len(adds) <= 21  # all once, and the one that was lost
+
+
+def test_a_cell_that_kills_its_workers_fails_and_so_does_one_that_raises(place):
+    save(toy_nodes.adding(broken="kill3 5"))
+    code, _, err = run("--over", "Add.seed=1..20")
+    assert code == 1
+    assert "failed: Add.seed=3: its worker died 3 times" in err
+    assert 'failed: Add.seed=5: node 2 (ToyAdd "Add"): 5 is broken [RuntimeError]' in err
+    assert len(results()) == 18
+
+
+def test_results_come_back_where_the_folder_is_not_to_be_seen(place, monkeypatch):
+    """Workers that don't find the driver's token send their files through Ray."""
+    save(toy_nodes.adding(kind="picture"))
+    script = (
+        "import sys, pathlib\n"
+        "from comfyui_ddim.sweeps import folder\n"
+        "folder.SweepFolder.token = lambda self: pathlib.Path('/nowhere/token')\n"
+        "from comfyui_ddim.cli import main\n"
+        f"sys.exit(main(['sweep', 'w.json', '--nodes', {str(toy_nodes.PATH)!r}, '--over', 'Add.seed=1..6',"
+        " '--output', 'out', '--quiet', '--ray', '--workers', '2']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(list(Path("out/cells").glob("*/number.png"))) == len(list(Path("out/thumbs").glob("*.webp"))) == 6
+    assert json.loads(next(Path("out/cells").glob("0_*/workflow.json")).read_text())["2"]["inputs"]["seed"] == 1
+
+
+def test_ctrl_c_ends_it_all(place):
+    save(toy_nodes.adding(milliseconds=100))
+    process = start("--over", "Add.seed=1..500", *RAY)
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert err.rstrip().splitlines()[-1].endswith("of 500 cells done")
+    wait_for(lambda: not list(workers()), 60)
+
+
+def test_it_listens_on_this_machine_alone(place):
+    save(toy_nodes.adding(milliseconds=100))
+    process = start("--over", "Add.seed=1..500", *RAY)
+    process.stdout.readline()
+    try:
+        ours = {pid for pid, words in processes()}
+        open_ = listening(ours)
+        assert open_ and open_ <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}, open_
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+
+
+def listening(pids):
+    """The addresses on which these processes and their children listen."""
+    text = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout
+    found = set()
+    for line in text.splitlines():
+        if any(f"pid={pid}," in line for pid in pids):
+            found.add(line.split()[3].rpartition(":")[0].strip("[]"))
+    return found
+
+
+def test_killed_at_any_moment_nothing_is_lost_or_made_twice(place):
+    """SIGKILL of the driver, SIGKILL of a worker, and SIGINT in turn."""
+    cells = 200 if KILLS > 10 else 40
+    save(toy_nodes.adding(milliseconds=100 if KILLS > 10 else 30))
+    over = ("--over", f"Add.seed=1..{cells}", *RAY)
+    recorded: set[str] = set()
+    process, ways = None, ["worker", "driver", "interrupt"]
+    for kill in range(KILLS):
+        if process is None:
+            process = start(*over)
+            process.stdout.readline()
+        time.sleep(random.random() * 0.2)
+        way = ways[kill % 3]
+        if way == "worker" and (alive := workers()):
+            os.kill(random.choice(alive), signal.SIGKILL)
+        else:
+            process.send_signal(signal.SIGKILL if way == "driver" else signal.SIGINT)
+            process.communicate(timeout=120)
+            process = None
+        made = [entry.cell for entry in entries()]
+        assert len(made) == len(set(made)) and recorded <= set(made)
+        recorded = set(made)
+    process = process or start(*over)
+    process.communicate(timeout=300)
+    assert process.returncode == 0
+    made = [entry.cell for entry in entries()]
+    assert len(made) == len(set(made)) == cells
+    width = len(str(cells - 1))
+    assert results() == {f"{seed - 1:0{width}}": 3 + seed for seed in range(1, cells + 1)}
