@@ -1,8 +1,5 @@
 """Grids: where each cell's picture goes, which pages there are, and what can be read on them."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import toy_nodes
@@ -12,6 +9,7 @@ from comfyui_ddim.nodes.grid import Grid, draw_grid
 from comfyui_ddim.sweeps.axes import Axis
 from comfyui_ddim.sweeps.grids import Layout, read_layout
 from PIL import Image
+from sweep_kit import save
 
 SEEDS = Axis("", (("2", "seed"),), ("Add.seed",), [(1,), (2,), (3,)])
 FACTORS = Axis("", (("2", "factor"),), ("Add.factor",), [(0.0,), (0.5,)])
@@ -50,13 +48,6 @@ def test_bad_layouts_get_one_line(text, line):
     assert line in str(error.value)
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.delenv("COMFYUI_DIR", raising=False)
-    monkeypatch.chdir(tmp_path)
-    Path("w.json").write_text(json.dumps(toy_nodes.adding(kind="picture", broken="3")))
-
-
 def colours(path):
     """The plain colours of at least one picture's size, in reading order."""
     pixels = np.asarray(Image.open(path).convert("RGB"))
@@ -74,6 +65,7 @@ def colour(number):
 
 
 def test_every_picture_is_in_its_row_and_column(place, capsys):
+    save(toy_nodes.adding(kind="picture", broken="3"))
     over = ["--over", "Add.factor=0, 1", "--over", "Add.seed=1..4", "--over", "1.value=3, 5"]
     line = ["sweep", "w.json", "--nodes", str(toy_nodes.PATH), "--quiet", "--output", "out", *over]
     assert main([*line, "--grid"]) == 1  # one fails
@@ -87,6 +79,7 @@ def test_every_picture_is_in_its_row_and_column(place, capsys):
 
 
 def test_one_axis_has_a_value_over_each_picture(place):
+    save(toy_nodes.adding(kind="picture"))
     line = ["sweep", "w.json", "--nodes", str(toy_nodes.PATH), "--quiet", "--output", "out"]
     assert main([*line, "--over", "Add.seed=4..9", "--grid"]) == 0
     assert colours("out/grid.png") == [colour(3 + seed) for seed in range(4, 10)]

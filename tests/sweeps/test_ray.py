@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import toy_nodes
 from comfyui_ddim.sweeps.ledger import read_ledger
-from test_sweep import log, place, results, save, start  # noqa: F401 (a fixture)
+from sweep_kit import log, results, save, start
 
 pytest.importorskip("ray")
 KILLS = int(os.environ.get("SWEEP_RAY_KILLS", "2"))

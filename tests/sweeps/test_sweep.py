@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,41 +18,15 @@ from comfyui_ddim.sweeps import sweep
 from comfyui_ddim.sweeps.folder import SweepFolder
 from comfyui_ddim.sweeps.ledger import read_ledger
 from PIL import Image
+from sweep_kit import log, results, save, start
 
 KILLS = int(os.environ.get("SWEEP_KILLS", "4"))
 """Kills at random moments; 100 for the figure in docs/sweeps.md."""
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder to be in, with a workflow, and a log of what ran."""
-    monkeypatch.delenv("COMFYUI_DIR", raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
-    save(toy_nodes.adding())
-    return tmp_path
-
-
-def save(prompt):
-    Path("w.json").write_text(json.dumps(prompt))
-
-
 def run(*arguments, output="out"):
     where = [] if output is None else ["--output", output]
     return main(["sweep", "w.json", "--nodes", str(toy_nodes.PATH), "--quiet", *where, *arguments])
-
-
-def log():
-    """What ran since last asked."""
-    path = Path(os.environ["TOY_LOG"])
-    lines = path.read_text().splitlines() if path.exists() else []
-    path.unlink(missing_ok=True)
-    return lines
-
-
-def results(folder="out"):
-    """Position to the number written there."""
-    return {path.parent.name.partition("_")[0]: int(path.read_text()) for path in Path(folder, "cells").glob("*/*.txt")}
 
 
 SEEDS, FACTORS = ("--over", "Add.seed=1..4"), ("--over", "Add.factor=0, 1, 2")
@@ -307,13 +280,6 @@ def test_leaving_the_loop_ends_the_sweep(place):
 # --- ends of all kinds
 
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="no such signals")
-
-
-def start(*arguments):
-    line = [sys.executable, "-m", "comfyui_ddim", "sweep", "w.json", "--nodes", str(toy_nodes.PATH), "--quiet"]
-    return subprocess.Popen(
-        [*line, "--output", "out", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
 
 
 @needs_signals
