@@ -12,7 +12,6 @@ import pytest
 from ..cli.sources import open_sources
 from ..executor.errors import WorkflowError
 from .cases import REFERENCES, UNWRITTEN, Case, CaseFile, read_cases
-from .settings import COMFY, read_settings
 
 _MODEL = re.compile(r'"([^"\\]+\.(?:safetensors|ckpt|pt|pth|gguf|sft))"')
 
@@ -73,6 +72,7 @@ class WorkflowItem(pytest.Item):
         """Run the case; raises CaseFailed."""
         from .casework import CaseFailed, Casework, Skip
         from .report import told
+        from .session import session_of
 
         comfy = session_of(self.config)
         work = Casework(comfy, self.path, self.written, self.case)
@@ -120,20 +120,7 @@ class ReferencesItem(pytest.Item):
         return self.path, None, f"{self.path.name}: references"
 
 
-def session_of(config: pytest.Config) -> Any:
-    """The nodes of this pytest run, loaded at first use; what went wrong then goes wrong again at each use."""
-    from .session import Comfy
 
-    comfy = config.stash.get(COMFY, None)
-    if comfy is None:
-        try:
-            comfy = Comfy(read_settings(config))
-        except WorkflowError as error:
-            comfy = error
-        config.stash[COMFY] = comfy
-    if isinstance(comfy, WorkflowError):
-        raise comfy
-    return comfy
 
 
 def files_outside(args: Iterable[str], files: Iterable[Path], invocation: Path) -> list[str]:

@@ -110,7 +110,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def comfy(pytestconfig: pytest.Config) -> Any:
     """The nodes of this session, and `run`."""
-    from .collection import session_of
+    from .session import session_of
 
     return session_of(pytestconfig)
 

@@ -13,9 +13,9 @@ import pytest
 
 from ..atomic import write_whole
 from .casework import Verdict
-from .collection import session_of
 from .coverage import Tally, coverage_lines
 from .references import slug
+from .session import session_of
 
 MOST = 16
 """Pictures of a case on the page."""

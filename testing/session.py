@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ..cli.failures import failure_line
 from ..cli.messages import fault_lines
 from ..cli.overrides import find_node, set_inputs, set_seed
@@ -24,7 +26,7 @@ from ..executor.validation import Verdict
 from .memory import Peak
 from .packs import load_nodes
 from .results import Outcome
-from .settings import Settings
+from .settings import COMFY, Settings, read_settings
 from .taps import PREFIX, Link, Prompt, Taps, linked_inputs, outputs_of, surely_run
 
 
@@ -204,3 +206,17 @@ class Runner:
             for item in (item for items in shown.values() if isinstance(items, (list, tuple)) for item in items):
                 if isinstance(item, dict) and "filename" in item and item.get("type") in folders:
                     yield folders[item["type"]] / item.get("subfolder", "") / item["filename"]
+
+
+def session_of(config: pytest.Config) -> Comfy:
+    """The nodes of this pytest run, loaded at first use; what went wrong then goes wrong again at each use."""
+    comfy = config.stash.get(COMFY, None)
+    if comfy is None:
+        try:
+            comfy = Comfy(read_settings(config))
+        except WorkflowError as error:
+            comfy = error
+        config.stash[COMFY] = comfy
+    if isinstance(comfy, WorkflowError):
+        raise comfy
+    return comfy

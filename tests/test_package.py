@@ -51,6 +51,7 @@ LATE = {
     ("testing.collection", "testing.report"),
     ("testing.collection", "testing.session"),
     ("testing.plugin", "testing.collection"),
+    ("testing.plugin", "testing.session"),
     ("testing.plugin", "testing.fixtures"),
     ("testing.plugin", "testing.report"),
 }
