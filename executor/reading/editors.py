@@ -34,11 +34,6 @@ class Editor:
         return self.version >= (1, 49)
 
     @property
-    def stops_hosts(self) -> bool:
-        """The mode of a subgraph's host counts for what is inside; before, only the modes of the nodes there did."""
-        return self.version >= (1, 28)
-
-    @property
     def fills_null_choices(self) -> bool:
         """A choice that was saved as null is the first one."""
         return self.version >= (1, 49)

@@ -58,15 +58,9 @@ class FlatNode:
 
 
 def flatten(
-    workflow: Workflow,
-    declarations: Mapping[str, Declaration],
-    groups: Mapping[str, Definition],
-    *,
-    stops_hosts: bool = True,
+    workflow: Workflow, declarations: Mapping[str, Declaration], groups: Mapping[str, Definition]
 ) -> dict[str, FlatNode]:
     """All nodes of all levels by execution id, a host before what it holds; `groups` defines the group nodes.
-
-    With `stops_hosts`, what a host at the top holds doesn't run where that host doesn't.
 
     Raises WorkflowError for a subgraph that holds itself, and for too many nodes or levels.
     """
@@ -97,8 +91,7 @@ def flatten(
                 raise WorkflowError(f"{node}: subgraphs are nested more than {MAX_DEPTH} deep")
             inside = (*level.inside, node.type)
             nodes = iter(subgraph.nodes.values())
-            stops = stops_hosts or flat_node.definition is not None
-            stopped = level.stopped if level.host or not stops else flat_node.stopped
+            stopped = level.stopped if level.host else flat_node.stopped  # only the mode of a host at the top counts
             levels.append(_Level(flat_node.id, subgraph, nodes, inside, stopped))
     return flat
 

@@ -44,7 +44,7 @@ class Resolver:
                 self.steps += len(origin.inputs)
                 slot, wanted = bypassed_input(origin, source.slot, wanted), ""
                 passed_on = True
-            elif origin.subgraph is not None and origin.node.mode == NEVER and self.editor.stops_hosts:
+            elif origin.subgraph is not None and origin.node.mode == NEVER:
                 return None
             elif origin.subgraph is not None:  # into a subgraph
                 source = origin.outlets[source.slot] if 0 <= source.slot < len(origin.outlets) else None
