@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import WorkflowError
-from . import png, webp
+from . import png
+from .carriers import CARRIERS
 from .limits import MAX_TEXT
 
 
@@ -36,41 +38,98 @@ def read_documents(source: Path | bytes | str) -> Documents:
 
 
 def _read(file: BinaryIO) -> Documents:
-    head = file.read(16)
-    if head.startswith(png.SIGNATURE):
-        return _embedded(png.read_png_texts(file), "PNG picture")
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _embedded(webp.read_webp_texts(file), "WebP picture")
+    head = file.read(64)
     if _is_safetensors(head):
-        return _embedded(_safetensors_texts(file, head), "safetensors file")
+        return _embedded(_safetensors_texts(file, head), "a safetensors file")
+    carrier = next((one for one in CARRIERS if one.has(head)), None)
+    if carrier is None:
+        return _plain(file)
+    if carrier.read is None:
+        raise WorkflowError(f"{carrier.what}, which holds no workflow")
+    is_cut_off = head.startswith(png.SIGNATURE) and png.is_cut_off(file)
+    file.seek(len(png.SIGNATURE))
+    return _embedded(carrier.read(file), carrier.what + (" that is cut off," if is_cut_off else ""))
+
+
+def _plain(file: BinaryIO) -> Documents:
     file.seek(0)
     data = file.read(MAX_TEXT + 1)
     if not data:
         raise WorkflowError("empty; expected a workflow")
     if len(data) > MAX_TEXT:
         raise WorkflowError(f"more than {MAX_TEXT} bytes; a workflow file is smaller")
-    document = parse_json(data, "neither JSON nor a PNG, WebP, .latent or .safetensors file with a workflow in it")
+    document = parse_json(data, "neither JSON nor a picture, sound, video or model file that holds a workflow")
+    found = _documents(document)
+    if found is None:
+        raise WorkflowError(
+            'not a workflow: expected what the browser saves ({"nodes": [...], ...}) '
+            'or its API export ({"1": {"class_type": ..., "inputs": ...}, ...})'
+        )
+    return found
+
+
+def _documents(document: Any) -> Documents | None:
+    """What a JSON document is: a prompt, a workflow, or the body of a request that holds one."""
     if is_prompt(document):
         return Documents(document, None)
     if is_workflow(document):
         return Documents(None, document)
-    raise WorkflowError(
-        'not a workflow: expected what the browser saves ({"nodes": [...], ...}) '
-        'or its API export ({"1": {"class_type": ..., "inputs": ...}, ...})'
-    )
+    if not isinstance(document, dict):
+        return None
+    inside = document.get("input")
+    for body in (document, inside if isinstance(inside, dict) else {}):  # POST /prompt's, and RunPod's
+        prompt, workflow = body.get("prompt"), body.get("workflow")
+        if is_prompt(prompt):
+            return Documents(prompt, _workflow_beside(body))
+        for one in (workflow, prompt):
+            if is_prompt(one):
+                return Documents(one, None)
+            if is_workflow(one):
+                return Documents(None, one)
+    return None
 
 
-def _embedded(texts: dict[str, str], what: str) -> Documents:
-    prompt = parse_json(texts["prompt"], "its prompt is not JSON") if texts.get("prompt") else None
-    workflow = parse_json(texts["workflow"], "its workflow is not JSON") if texts.get("workflow") else None
-    if prompt is not None and not is_prompt(prompt):
-        raise WorkflowError('its prompt is not in the API form {"1": {"class_type": ..., "inputs": ...}, ...}')
-    if workflow is not None and not is_workflow(workflow):
-        raise WorkflowError('its workflow is not one that the browser saved ({"nodes": [...], ...})')
+def _workflow_beside(body: dict[str, Any]) -> dict[str, Any] | None:
+    """The browser's form that a body of POST /prompt takes along for pictures."""
+    value: Any = body
+    for key in ("extra_data", "extra_pnginfo", "workflow"):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if is_workflow(value) else None
+
+
+def _embedded(texts: Mapping[str, str], what: str) -> Documents:
+    """What a file carries; a prompt that can't be used doesn't count where there is a workflow, nor the other way."""
+    faults: list[str] = []
+    prompt = _usable(texts, "prompt", is_prompt, _PROMPT_EXPECTED, faults)
+    workflow = _usable(texts, "workflow", is_workflow, _WORKFLOW_EXPECTED, faults)
     if prompt is None and workflow is None:
-        other = "; the parameters it carries are not ComfyUI's" if "parameters" in texts else ""
-        raise WorkflowError(f"a {what} without a workflow in it{other}")
+        if faults:
+            raise WorkflowError(f"{what.rstrip(',')}: {faults[0]}")
+        other = ""
+        if "parameters" in texts:
+            other = "; the parameters it carries are a Stable Diffusion web UI's settings, not ComfyUI's"
+        raise WorkflowError(f"{what} without a workflow in it{other}")
     return Documents(prompt, workflow)
+
+
+_PROMPT_EXPECTED = 'not in the API form {"1": {"class_type": ..., "inputs": ...}, ...}'
+_WORKFLOW_EXPECTED = 'not one that the browser saved ({"nodes": [...], ...})'
+
+
+def _usable(
+    texts: Mapping[str, str], name: str, fits: Callable[[Any], bool], expected: str, faults: list[str]
+) -> dict[str, Any] | None:
+    if not texts.get(name):
+        return None
+    try:
+        document = parse_json(texts[name], f"its {name} is not JSON")
+    except WorkflowError as error:
+        faults.append(str(error))
+        return None
+    if fits(document):
+        return document
+    faults.append(f"its {name} is {expected}")
+    return None
 
 
 def parse_json(data: str | bytes, fault: str) -> Any:

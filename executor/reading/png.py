@@ -53,6 +53,13 @@ def read_png_texts(file: BinaryIO) -> dict[str, str]:
     return texts
 
 
+def is_cut_off(file: BinaryIO) -> bool:
+    """Whether the picture's last chunk is missing."""
+    file.seek(0, 2)
+    file.seek(max(0, file.tell() - 64))
+    return b"IEND" not in file.read()
+
+
 def _text(kind: bytes, rest: bytes) -> str:
     if kind == b"zTXt":  # method, then the compressed text
         rest = _inflate(rest[1:])

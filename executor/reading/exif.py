@@ -1,15 +1,19 @@
-"""A workflow inside a WebP picture, where ComfyUI keeps it: in EXIF texts that begin with `prompt:` or `workflow:`."""
+"""A workflow inside a WebP, JPEG or AVIF picture: in EXIF texts that begin with `prompt:` or `workflow:`."""
 
 from __future__ import annotations
 
 import struct
 from typing import BinaryIO
 
+from PIL import Image
+
 from ..errors import WorkflowError
 from .limits import MAX_TEXT
 
 ASCII = 2
 """The EXIF type of a text."""
+
+NAMES = ("prompt", "workflow")
 
 
 def read_webp_texts(file: BinaryIO) -> dict[str, str]:
@@ -26,6 +30,28 @@ def read_webp_texts(file: BinaryIO) -> dict[str, str]:
     return {}
 
 
+def read_jpeg_texts(file: BinaryIO) -> dict[str, str]:
+    """The same of a JPEG picture: of the segments before its pixels."""
+    file.seek(2)
+    texts: dict[str, str] = {}
+    while len(head := file.read(4)) == 4 and head[0] == 0xFF and head[1] != 0xDA:
+        length = struct.unpack(">H", head[2:])[0] - 2
+        data = file.read(max(length, 0))
+        if head[1] == 0xE1 and data.startswith(b"Exif\0\0"):
+            texts = exif_texts(data) | texts
+    return texts
+
+
+def read_avif_texts(file: BinaryIO) -> dict[str, str]:
+    """The same of an AVIF picture."""
+    file.seek(0)
+    try:
+        with Image.open(file, formats=["AVIF"]) as picture:
+            return exif_texts(picture.info.get("exif") or b"")
+    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
+        raise WorkflowError(f"an AVIF picture that can't be opened: {error}") from None
+
+
 def exif_texts(data: bytes) -> dict[str, str]:
     """Name -> text of an EXIF block's first directory; entries that point outside the block are skipped."""
     texts: dict[str, str] = {}
@@ -36,7 +62,7 @@ def exif_texts(data: bytes) -> dict[str, str]:
     for entry in range(start + 2, min(start + 2 + 12 * count, len(data) - 11), 12):
         _, kind, length, at = struct.unpack_from(order + "HHII", data, entry)
         name = data[at : at + 9].partition(b":")[0].decode("latin-1").lower()
-        if kind == ASCII and name in ("prompt", "workflow") and name not in texts:
+        if kind == ASCII and name in NAMES and name not in texts:
             value = data[at + len(name) + 1 : at + length]
             texts[name] = value.rstrip(b"\0").decode("utf-8", "replace")
     return texts
