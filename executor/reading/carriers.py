@@ -15,7 +15,7 @@ from .video import read_matroska_texts, read_mp4_texts
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """A kind of file: its name in words, with its article, what it has at byte `at`, and the reader of its name -> text."""
+    """A kind of file: its name with an article, what it has at byte `at`, and the reader of its name -> text."""
 
     what: str
     magic: tuple[bytes, ...]
