@@ -85,7 +85,8 @@ window.oracle = {
       const slots = node.inputs?.filter((one) => one.widget && one.link == null) ?? []
       for (const slot of slots.filter(() => dice() < 0.5)) {
         const primitive = kit.add('PrimitiveNode', { graph: node.graph })
-        if (primitive.connect(0, node, node.inputs.indexOf(slot)) && primitive.widgets?.[0]) oracle.set(primitive, dice)
+        const value = oracle.legal(node.widgets.find((one) => one.name === slot.name), dice)
+        if (primitive.connect(0, node, node.inputs.indexOf(slot)) && primitive.widgets?.[0] && value !== undefined) primitive.widgets[0].value = value
       }
     },
     promoted(node, dice) {

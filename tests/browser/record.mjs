@@ -17,7 +17,7 @@ try {
     await page.addScriptTag({ content: readFileSync(new URL(name, import.meta.url), 'utf8'), type: name === 'kit.js' ? '' : 'module' })
   }
   await page.waitForFunction(() => window.WORKFLOWS)
-  const records = {}
+  const records = { version: await page.evaluate(() => kit.version) }
   for (const name of names.length ? names : await page.evaluate(() => Object.keys(WORKFLOWS))) {
     try {
       records[name] = await page.evaluate((n) => kit.record(n), name)

@@ -531,6 +531,7 @@ window.WORKFLOWS = {
   ...Object.fromEntries(Object.keys(LiteGraph.registered_node_types).filter((type) => type.startsWith('ReadingType_')).map(
     (type) => [type.replace('ReadingType_', 'type_'), () => { add(type) }],
   )),
+  type_compare() { add('ReadingCompare', { widgets: { before: 5 } }) },
   type_COLOR_set() { add('ReadingType_COLOR', { widgets: { thing: '#abcdef', given: '' } }) },
   type_CURVE_set() { add('ReadingType_CURVE', { widgets: { thing: { points: [[0, 1], [1, 0]], interpolation: 'linear' } } }) },
   union() { add('ReadingUnion', { widgets: { either: 2, painted: 'painter/a.png [input]' } }) },
@@ -711,4 +712,10 @@ window.WORKFLOWS = {
     node.widgets.find((one) => one.name === 'option2').value = '9:16'
     node.widgets[0].value = '9:16'
   },
+}
+
+// What needs widget types that this front end doesn't have is left out.
+for (const [type, names] of Object.entries({ COMFY_DYNAMICCOMBO_V3: /^(dynamic|autogrow)/, COLORS: /^(type|union|recordings|custom_combo)/ })) {
+  if (type in app.widgets) continue
+  for (const name of Object.keys(WORKFLOWS).filter((one) => names.test(one))) delete WORKFLOWS[name]
 }

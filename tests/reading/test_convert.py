@@ -21,7 +21,10 @@ EDITORS = {"workflows": "1.27.10", "newer": "1.58.1", "cases": "1.49.6"}
 FOLDERS = {path.parent.name: path for path in RECORDED.glob("**/object_info.json")}
 DEFINITIONS = {name: json.loads(path.read_text()) for name, path in FOLDERS.items()}
 OBJECT_INFO = DEFINITIONS["workflows"]
-PAIRS = sorted(path for path in RECORDED.glob("**/*.json") if path.name != "object_info.json")
+PAIRS = sorted(
+    path for path in RECORDED.glob("**/*.json") if path.name != "object_info.json" and path.parent.name in EDITORS
+)
+WAYS = sorted(path for path in (RECORDED / "ways").glob("*.json") if path.name != "object_info.json")
 
 PROMPT = {"1": {"class_type": "ReadingSource", "inputs": {"number": 3}, "_meta": {"title": "é"}}}
 WORKFLOW = {
@@ -42,6 +45,28 @@ def test_conversion_equals_what_the_front_end_recorded(path):
     )
     converted = convert_workflow(pair["workflow"], object_info)
     assert essence(converted, object_info) == essence(pair["prompt"], object_info)
+
+
+@pytest.mark.parametrize("path", WAYS, ids=lambda path: path.stem)
+def test_every_class_in_every_way_as_front_end_1_49_6_recorded(path):
+    """Our own nodes and made-up ones with every type of widget: as made, set, linked, promoted, bypassed, muted."""
+    object_info, pairs = DEFINITIONS["ways"], json.loads(path.read_text())
+    seen = {node["type"] for pair in pairs for node in _nodes(pair["workflow"])}
+    assert {"DDIMSampler", "ReadingDynamicSockets", "ReadingAutogrow"} <= seen
+    for pair in pairs:
+        converted = convert_workflow(pair["workflow"], object_info)
+        assert essence(converted, object_info) == essence(pair["prompt"], object_info)
+
+
+def _nodes(workflow):
+    graphs = [workflow, *workflow.get("definitions", {}).get("subgraphs", [])]
+    return [node for graph in graphs for node in graph["nodes"]]
+
+
+def test_ways_are_all_there():
+    assert {path.stem for path in WAYS} == {
+        *("defaults", "random", "joined", "converted", "promoted", "bypassed", "muted")
+    }
 
 
 def test_at_least_forty_pairs_were_recorded_of_each():

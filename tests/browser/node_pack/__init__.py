@@ -136,7 +136,6 @@ NODE_CLASS_MAPPINGS |= {
         "RANGE": {"default": {"min": 0.25, "max": 0.75}},
         "BOUNDING_BOX": {"default": BOX},
         "BOUNDING_BOXES": {"default": [BOX | {"metadata": {"type": "obj", "text": "", "desc": "", "palette": []}}]},
-        "IMAGECOMPARE": {},
         "PAINTER": {"default": ""},
         "COMPOSITOR": {"default": {"layers": []}},
         "MARKDOWN": {"default": "# a"},
@@ -147,6 +146,7 @@ NODE_CLASS_MAPPINGS |= {
         "READING_UNKNOWN": {"default": "a"},
     }.items()
 } | {
+    "ReadingCompare": node({"before": TAIL, "views": ("IMAGECOMPARE", {})}, output=True),
     "ReadingRecordings": node({"audio": ("AUDIO_RECORD", {}), "tail": TAIL}, output=True),
     "ReadingUnion": node(
         {
