@@ -12,6 +12,7 @@ from .definition import Declaration, Definition, parse_declaration
 from .flatten import FlatNode, Source, flatten
 from .graph import Graph, Workflow, parse_workflow, short
 from .group_nodes import PREFIXES, unfold_group
+from .layout import Layouts
 from .limits import MAX_SLOTS
 from .promoted import held_values
 from .renames import with_current_types
@@ -45,7 +46,7 @@ def convert_workflow(
     groups = _unfold_groups(parsed, declarations)
     if editor.opens_groups:
         parsed, groups = with_opened_groups(parsed, groups)
-    flat = join_by_name(flatten(parsed, declarations, groups))
+    flat = join_by_name(flatten(parsed, Layouts(declarations, groups)))
     running = {node.id: node for node in flat.values() if not node.virtual and not node.stopped}
     _refuse_unknown(node for node in running.values() if node.definition is None)
     _refuse_unknown_widgets(running.values())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import WorkflowError
-from .definition import Declaration, Definition
+from .definition import Definition
 from .graph import BYPASS, NEVER, SUBGRAPH_INPUT, Graph, Node, Slot, Workflow
-from .layout import lay_out
+from .layout import Layouts
 from .limits import MAX_DEPTH, MAX_NODES, MAX_SLOTS
 from .virtual import VIRTUAL_TYPES
 
@@ -57,10 +57,8 @@ class FlatNode:
         return f"node {self.id} ({self.node.type[:60]})"
 
 
-def flatten(
-    workflow: Workflow, declarations: Mapping[str, Declaration], groups: Mapping[str, Definition]
-) -> dict[str, FlatNode]:
-    """All nodes of all levels by execution id, a host before what it holds; `groups` defines the group nodes.
+def flatten(workflow: Workflow, layouts: Layouts) -> dict[str, FlatNode]:
+    """All nodes of all levels by execution id, a host before what it holds.
 
     Raises WorkflowError for a subgraph that holds itself, and for too many nodes or levels.
     """
@@ -75,10 +73,7 @@ def flatten(
             levels.pop()
             continue
         subgraph = workflow.subgraphs.get(node.type)
-        definition = groups.get(node.type)
-        if definition is None and node.type in declarations:
-            definition = lay_out(declarations[node.type], node)
-        flat_node = _place(node, level, subgraph, definition)
+        flat_node = _place(node, level, subgraph, layouts.of(node))
         flat[flat_node.id] = flat_node
         slots += len(flat_node.inputs) + len(flat_node.outputs)
         if len(flat) > MAX_NODES or slots > MAX_SLOTS:

@@ -32,6 +32,30 @@ def lay_out(declaration: Declaration, node: Node) -> Definition:
     )
 
 
+@dataclass(slots=True)
+class Layouts:
+    """The definitions of a file's nodes, each class laid out once where what was saved makes no difference."""
+
+    declarations: Mapping[str, Declaration]
+    groups: Mapping[str, Definition]
+    _fixed: dict[str, Definition | None] = field(default_factory=dict)
+
+    def of(self, node: Node) -> Definition | None:
+        """The definition of a node; None for a type that has none."""
+        if node.type in self.groups or node.type not in self.declarations:
+            return self.groups.get(node.type)
+        declaration = self.declarations[node.type]
+        if node.type not in self._fixed:
+            depends = any(one.type in (DYNAMIC, AUTOGROW) for one in declaration.inputs) or node.type in GROWING
+            self._fixed[node.type] = None if depends else lay_out(declaration, replace(node, inputs=()))
+        fixed = self._fixed[node.type]
+        if fixed is None:
+            return lay_out(declaration, node)
+        sockets = {slot.name for slot in fixed.inputs if slot.widget is None}
+        was_widget = any(slot.widget is not None and slot.name in sockets for slot in node.inputs)
+        return lay_out(declaration, node) if was_widget else fixed
+
+
 def widget_names(node: dict[str, Any], info: Any) -> list[str]:
     """The widgets that the values of a saved node belong to, in order; `info` is its class's entry of /object_info."""
     parsed = parse_node(node)
