@@ -26,8 +26,8 @@ async function arrive() {
 
 try {
   const page = await arrive()
-  const version = await page.evaluate(() => kit.version)
-  process.stdout.write(JSON.stringify({ version }) + '\n')
+  const about = await page.evaluate(() => ({ version: kit.version, widgets: Object.keys(app.widgets) }))
+  process.stdout.write(JSON.stringify(about) + '\n')
   for await (const line of createInterface({ input: process.stdin })) {
     let told
     try {

@@ -17,7 +17,7 @@ from PIL import Image
 from prompts import essence
 
 RECORDED = Path(__file__).parents[1] / "workflows"
-EDITORS = {"workflows": "1.27.10", "newer": "1.58.1", "cases": "1.49.6"}
+EDITORS = {"workflows": "1.27.10", "newer": "1.58.1", "current": "1.49.6", "cases": "1.49.6"}
 FOLDERS = {path.parent.name: path for path in RECORDED.glob("**/object_info.json")}
 DEFINITIONS = {name: json.loads(path.read_text()) for name, path in FOLDERS.items()}
 OBJECT_INFO = DEFINITIONS["workflows"]
@@ -36,7 +36,7 @@ WORKFLOW = {
 
 @pytest.mark.parametrize("path", PAIRS, ids=lambda path: str(path.relative_to(RECORDED).with_suffix("")))
 def test_conversion_equals_what_the_front_end_recorded(path):
-    """ComfyUI 0.3.64's front end 1.27.10; in `newer` 1.58.1; in `cases` 0.33.0's 1.49.6, on files of older ones."""
+    """ComfyUI 0.3.64's front end 1.27.10; in `newer` 1.58.1; in `current` and, of older files, in `cases` 1.49.6."""
     object_info = DEFINITIONS[path.parent.name]
     pair = json.loads(path.read_text())
     # a file that doesn't say was opened by that front end
@@ -71,7 +71,7 @@ def test_ways_are_all_there():
 
 def test_at_least_forty_pairs_were_recorded_of_each():
     numbers = Counter(path.parent.name for path in PAIRS)
-    assert numbers["newer"] >= 40 and numbers["workflows"] >= 40 and numbers["cases"] >= 30
+    assert numbers["newer"] >= 40 and numbers["workflows"] >= 40 and numbers["cases"] >= 30 and numbers["current"] >= 40
 
 
 # Containers
