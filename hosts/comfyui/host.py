@@ -13,7 +13,7 @@ from ..sampling import Inversion, Result
 from .checkpoint import load_checkpoint
 from .controlnet import load_controlnet
 from .guider import ScheduledGuider
-from .run import FixedNoise, invert_inside, run_inside
+from .run import EMPTY_LATENT_RATIOS, FixedNoise, invert_inside, run_inside
 from .sampler import Ddim, schedule_of, scheme_sigmas
 from .vae import finite
 
@@ -59,7 +59,8 @@ class ComfyHost:
         seen: list[Result] = []
         x = run_inside(model, positive, negative, latent, plan, see=seen.append)
         others = (_unscaled(model, each) for each in (seen[0].x0, seen[0].states, seen[0].predictions))
-        return {**latent, "samples": x}, *({"samples": each} for each in others)
+        kept = {key: value for key, value in latent.items() if key not in EMPTY_LATENT_RATIOS}
+        return {**kept, "samples": x}, *({"samples": each} for each in others)
 
     def invert(self, model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint) -> Inversion:
         """Take a latent back to the noise that it comes from."""

@@ -17,7 +17,10 @@ from ..sampling import Inversion, Result
 from .guider import ScheduledGuider
 from .sampler import Ddim, InversionSampler, schedule_of, scheme_sigmas
 
-__all__ = ["FixedNoise", "invert_inside", "run_inside"]
+__all__ = ["EMPTY_LATENT_RATIOS", "FixedNoise", "invert_inside", "run_inside"]
+
+EMPTY_LATENT_RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
+"""What ComfyUI's nodes for empty latents say of their size; for a model with another ratio they are resized first."""
 
 
 class FixedNoise:
@@ -54,7 +57,8 @@ def invert_inside(model, positive: list, negative: list, latent: dict, plan: Pla
 
 
 def _samples(model, latent: dict, plan: Plan) -> Tensor:
-    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"].float())
+    ratios = {key: latent[key] for key in EMPTY_LATENT_RATIOS if key in latent}
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"].float(), **ratios)
     return one_or_each(samples, torch.Size((plan.batch(samples), *samples.shape[1:])), "latent")
 
 

@@ -3,12 +3,12 @@
 They are given to this package's runner only; inside ComfyUI its own are used.
 """
 
-from . import conditioning, images, latents, loading, masks, sampling
+from . import conditioning, images, latents, loading, masks, outlines, primitives, sampling
 
 __all__ = ["STAND_IN_CLASS_MAPPINGS"]
 
 STAND_IN_CLASS_MAPPINGS: dict[str, type] = {
     name: getattr(module, name)
-    for module in (loading, conditioning, sampling, latents, images, masks)
+    for module in (loading, conditioning, sampling, latents, images, outlines, masks, primitives)
     for name in module.__all__
 }

@@ -114,7 +114,8 @@ class SaveImage:
 
     CATEGORY = "image"
     FUNCTION = "save_images"
-    RETURN_TYPES = ()
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("images",)
     OUTPUT_NODE = True
     DESCRIPTION = "Saves the pictures, with the workflow that made them inside."
     KIND = "output"
@@ -145,7 +146,7 @@ class SaveImage:
         """Write the files and name them to the host."""
         folder = host.output_dir()
         paths = save_pictures(images, folder, filename_prefix, png_text(prompt, extra_pnginfo))
-        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}}
+        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}, "result": (images,)}
 
 
 class PreviewImage(SaveImage):
@@ -171,7 +172,7 @@ class PreviewImage(SaveImage):
         """Write the files and name them to the host."""
         folder = host.temp_dir()
         paths = save_pictures(images, folder, "ComfyUI_temp", png_text(prompt, extra_pnginfo), compress=1)
-        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}}
+        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}, "result": (images,)}
 
 
 def _named(path: Path, folder: Path, kind: str) -> dict[str, str]:

@@ -329,7 +329,7 @@ class LatentFromBatch:
         return {
             "required": {
                 "samples": socket("LATENT", "The latents."),
-                "batch_index": whole(0, 0, 63, "The place of the first one; 0 is the batch's first."),
+                "batch_index": whole(0, -LARGEST, LARGEST, "The place of the first one; 0 is the first, -1 the last."),
                 "length": whole(1, 1, 64, "How many to take."),
             }
         }
@@ -337,7 +337,7 @@ class LatentFromBatch:
     def frombatch(self, samples: dict, batch_index: int, length: int) -> tuple[dict]:
         """Return LATENT."""
         x = samples["samples"]
-        first = min(len(x) - 1, batch_index)
+        first = max(0, min(len(x) - 1, batch_index + len(x) if batch_index < 0 else batch_index))
         taken = slice(first, min(len(x), first + length))
         places = samples.get("batch_index", range(len(x)))
         result = {**samples, "samples": x[taken].clone(), "batch_index": list(places[taken])}
