@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from comfyui_ddim.demo import SHIPPED
+from comfyui_ddim.demo.classifier import train_classifier
 from comfyui_ddim.demo.evaluate import prompt_grid, score
 from comfyui_ddim.demo.loop import Budget, _Gradients, train
 from comfyui_ddim.demo.scenes import PAINTS, SHAPES, Scene, Solid, caption, random_scene, render
 from comfyui_ddim.demo.train import main
-from comfyui_ddim.demo.train_autoencoder import psnr, to_tensor
-from comfyui_ddim.demo.train_diffusion import NoiseLevels, standardise
+from comfyui_ddim.demo.train_autoencoder import psnr, to_tensor, train_autoencoder
+from comfyui_ddim.demo.train_diffusion import NoiseLevels, standardise, train_text, train_unet, untrained
 from comfyui_ddim.demo.words import VOCABULARY, labels
 from comfyui_ddim.networks import Autoencoder, AutoencoderConfig, load_checkpoint
 from torch import nn
@@ -101,6 +102,20 @@ def test_timesteps_are_spread_evenly(beginning, late):
     counts = torch.histc(t.float(), 4, 0, 1000)
     expected = torch.tensor([(1 - late) / 3] * 3 + [late]) * len(t)
     assert torch.allclose(counts, expected, atol=0.02 * len(t))
+
+
+def test_every_network_takes_a_step_from_nothing(tmp_path):
+    """Judge, autoencoder, text transformer and UNet: each loss reaches every parameter that is trained."""
+    scenes = [random_scene(np.random.default_rng(i)) for i in range(64)]
+    pictures = np.stack([render(scenes[i % 4], samples=1) for i in range(64)])
+    budget = Budget(0.01, 1e-3)
+    train_classifier(pictures, scenes, budget, tmp_path / "judge.pt", "cpu", 0)
+    train_autoencoder(pictures, scenes, budget, tmp_path / "autoencoder.pt", "cpu", 0)
+    text = train_text(scenes, budget, tmp_path / "text.pt", "cpu", 0)
+    both = untrained(text, "cpu", 0)
+    train_unet(both, torch.randn(64, 4, 16, 16), scenes, budget, tmp_path / "unet.pt", "cpu", 0, batch=4)
+    for name in ("judge", "autoencoder", "text", "unet"):
+        assert torch.load(tmp_path / f"{name}.pt", weights_only=True)["step"] >= 1
 
 
 def test_a_finished_model_is_trained_further(tmp_path):
