@@ -47,6 +47,10 @@ class Host(Protocol):
         """IMAGE of unscaled latents, finite as `encode`'s."""
         ...
 
+    def check_prompt(self, prompt: str) -> None:
+        """ValueError for a prompt that its text encoder won't take, whichever it is."""
+        ...
+
     def sample(self, model: Any, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Sample along a plan; LATENT four times: the result, the last x0 prediction, both after each kept step."""
         ...

@@ -1,12 +1,16 @@
 """Prompts to conditioning."""
 
+from ..hosts import host
+from .checks import verdict
 from .sockets import socket, text
 
 __all__ = ["DDIMConditioning", "encode"]
 
 
 def encode(clip, prompt: str) -> list:
-    """CONDITIONING of one prompt, by the calls that every CLIP answers to."""
+    """CONDITIONING of one prompt, by the calls that every CLIP answers to; ValueError where there is no CLIP."""
+    if clip is None:
+        raise ValueError("no CLIP: the checkpoint has no text encoder, take CLIP from one that has")
     return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
 
 
@@ -34,6 +38,10 @@ class DDIMConditioning:
                 "negative": text("", "What the image should not show; may stay empty."),
             }
         }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, positive: str | None = None, negative: str | None = None) -> bool | str:
+        return verdict(host.check_prompt, positive, negative)
 
     def encode(self, clip, positive: str, negative: str) -> tuple[list, list]:
         """Return both as CONDITIONING."""

@@ -21,7 +21,8 @@ FUNCTIONS: dict[str, Callable] = {
     **{"abs": abs, "min": min, "max": max},
 }
 CONSTANTS = {"pi": math.pi, "e": math.e}
-LONGEST = 500
+LONGEST, DEEPEST = 500, 100
+"""Characters of a formula, and operations inside one another."""
 
 
 def compile_expression(written: str, variable: str) -> Callable[[float], float]:
@@ -35,7 +36,7 @@ def compile_expression(written: str, variable: str) -> Callable[[float], float]:
         tree = ast.parse(written.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError(f"formula {written!r} can't be read, expected one like '1 + 6 * {variable} ** 2'") from None
-    _check(tree, written, variable)
+    _check(tree, written, variable, 1)
 
     def value(at: float) -> float:
         try:
@@ -46,7 +47,9 @@ def compile_expression(written: str, variable: str) -> Callable[[float], float]:
     return value
 
 
-def _check(node: ast.AST, written: str, variable: str) -> None:
+def _check(node: ast.AST, written: str, variable: str, depth: int) -> None:
+    if depth > DEEPEST:
+        raise ValueError(f"a formula of more than {DEEPEST} operations inside one another")
     match node:
         case ast.BinOp(left, op, right) if type(op) in OPERATORS:
             parts = [left, right]
@@ -61,7 +64,7 @@ def _check(node: ast.AST, written: str, variable: str) -> None:
         case _:
             raise ValueError(f"formula {written!r} has {ast.unparse(node)!r} in it, expected arithmetic in {variable}")
     for part in parts:
-        _check(part, written, variable)
+        _check(part, written, variable, depth + 1)
 
 
 def _evaluate(node: ast.AST, names: dict[str, float]) -> float:

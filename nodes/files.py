@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..atomic import write_numbered
+from .checks import as_text
 
 __all__ = ["inside", "png_text", "save_pictures"]
 
@@ -69,4 +70,4 @@ def _filled_in(prefix: str, width: int, height: int) -> str:
         "minute": f"{now.minute:02}",
         "second": f"{now.second:02}",
     }
-    return re.sub(r"%(\w+)%", lambda match: values.get(match[1], match[0]), prefix)
+    return re.sub(r"%(\w+)%", lambda match: values.get(match[1], match[0]), as_text(prefix))

@@ -3,6 +3,7 @@
 import torch
 
 from ..hosts import host
+from ..hosts.bounds import check_size
 from .sockets import socket, whole
 
 __all__ = ["DDIMDecode", "DDIMEmptyLatent", "DDIMEncode", "empty_latent"]
@@ -12,7 +13,9 @@ FACTOR = 8
 
 def empty_latent(width: int, height: int, batch_size: int) -> dict:
     """LATENT of zeros for images of width x height pixels."""
-    return {"samples": torch.zeros(batch_size, 4, height // FACTOR, width // FACTOR)}
+    shape = batch_size, 4, height // FACTOR, width // FACTOR
+    check_size("a latent", *shape)
+    return {"samples": torch.zeros(shape)}
 
 
 class DDIMEmptyLatent:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from ..hosts.plan import Options
 from ..sampler import PerStep, Threshold
+from .checks import as_text, shown, verdict
 from .schedules import CURVE
 from .sockets import choice, number, socket, text, toggle, whole
 
@@ -14,6 +15,9 @@ OPTIONS = "DDIM_OPTIONS"
 
 SCORE_CORRECTOR = "DDIM_SCORE_CORRECTOR"
 """A socket type: an object with the published `modify_score(model, eps, x, t, cond)`."""
+
+MAX_SEEDS = 4096
+"""As many as a batch may hold."""
 
 BEFORE = socket(OPTIONS, "Options from another node, to add to.")
 
@@ -70,12 +74,8 @@ class DDIMOptions:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, seeds: str = "") -> bool | str:
-        try:
-            parse_seeds(seeds)
-        except ValueError as error:
-            return str(error)
-        return True
+    def VALIDATE_INPUTS(cls, seeds: str | None = None) -> bool | str:
+        return verdict(parse_seeds, seeds)
 
     def make(
         self,
@@ -106,9 +106,11 @@ class DDIMOptions:
 
 def parse_seeds(written: str) -> tuple[int, ...]:
     """Whole numbers from 0 up, separated by commas or spaces; ValueError for anything else."""
-    words = written.replace(",", " ").split()
-    if any(not word.isdecimal() or int(word) >= 2**64 for word in words):
-        raise ValueError(f"seeds {written!r}, expected whole numbers from 0 to 2**64 - 1, like '3, 1, 4'")
+    words = as_text(written).replace(",", " ").split()
+    if len(words) > MAX_SEEDS:
+        raise ValueError(f"{len(words)} seeds, expected at most {MAX_SEEDS}")
+    if any(len(word) > 20 or not word.isdecimal() or int(word) >= 2**64 for word in words):
+        raise ValueError(f"seeds {shown(written)}, expected whole numbers from 0 to 2**64 - 1, like '3, 1, 4'")
     return tuple(map(int, words))
 
 

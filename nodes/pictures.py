@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange
-from PIL import Image
 
+from ..hosts.bounds import check_size
+from .checks import shown
+from .picture_reading import converted, read_frames
 from .sockets import choice, socket, whole
 
 __all__ = ["DDIMExampleImage", "DDIMFilmStrip", "read_picture", "strip"]
@@ -16,15 +18,23 @@ EXAMPLES = Path(__file__).parents[1] / "workflows" / "pictures"
 
 def read_picture(path: Path) -> torch.Tensor:
     """IMAGE (1, h, w, 3) of an image file."""
-    with Image.open(path) as picture:
-        pixels = np.array(picture.convert("RGB"), dtype=np.float32)
+    pixels = np.array(converted(next(read_frames(path, path.name)), "RGB"), dtype=np.float32)
     return torch.from_numpy(pixels)[None] / 255
+
+
+def example_names() -> list[str]:
+    """The pictures that ship."""
+    return sorted(path.stem for path in EXAMPLES.glob("*.png"))
 
 
 def strip(images: torch.Tensor, columns: int, gap: int) -> torch.Tensor:
     """IMAGE (b, h, w, 3) as one image in rows of `columns` (0: one row), `gap` white pixels between."""
+    if columns < 0 or gap < 0:
+        raise ValueError(f"{columns!r} columns and a gap of {gap!r} pixels, expected 0 or more of both")
     columns = min(columns, len(images)) or len(images)
     rows = -(-len(images) // columns)
+    height, width, channels = images.shape[1:]
+    check_size("a strip", rows * (height + gap), columns * (width + gap), channels)
     blank = images.new_ones(rows * columns - len(images), *images.shape[1:])
     cells = torch.nn.functional.pad(torch.cat([images, blank]), (0, 0, 0, gap, 0, gap), value=1.0)
     sheet = rearrange(cells, "(r c) h w k -> (r h) (c w) k", c=columns)
@@ -42,20 +52,19 @@ class DDIMExampleImage:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        names = sorted(path.stem for path in EXAMPLES.glob("*.png"))
-        return {"required": {"image": choice(names, "The image's name.")}}
+        return {"required": {"image": choice(example_names(), "The image's name.")}}
 
     def read(self, image: str) -> tuple[torch.Tensor]:
         """Return IMAGE (1, h, w, 3)."""
+        if image not in example_names():  # a wire may bring any text
+            raise ValueError(f"no example {shown(image)}, expected one of {', '.join(example_names())}")
         return (read_picture(EXAMPLES / f"{image}.png"),)
 
 
 class DDIMFilmStrip:
     DISPLAY_NAME = "Film Strip (DDIM)"
     CATEGORY = "DDIM/images"
-    DESCRIPTION = (
-        "Lays the images of a batch out in rows, as one image: a film strip, a contact sheet, a comparison."
-    )
+    DESCRIPTION = "Lays the images of a batch out in rows, as one image: a film strip, a contact sheet, a comparison."
     FUNCTION = "lay_out"
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_TOOLTIPS = ("All images as one.",)
@@ -64,8 +73,7 @@ class DDIMFilmStrip:
     @classmethod
     def INPUT_TYPES(cls) -> dict:
         more = {
-            f"images_{i}": socket("IMAGE", "More images of the same size, to follow those before.")
-            for i in range(2, 7)
+            f"images_{i}": socket("IMAGE", "More images of the same size, to follow those before.") for i in range(2, 7)
         }
         return {
             "required": {

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from ..sampler import LANDINGS, PRESETS, SPACINGS, Curve, Interval, PerStep, Scheme
+from .checks import as_text, shown, verdict
 from .expression import compile_expression
 from .sockets import choice, number, socket, text
 
@@ -16,6 +17,8 @@ CURVE = "DDIM_CURVE"
 SCHEDULE = "DDIM_SCHEDULE"
 """A socket type: a `Scheme`."""
 
+LONGEST = 20_000
+"""Characters of a list of points or timesteps."""
 RESOLUTION = 64
 AS_PRESET = "as preset"
 
@@ -104,13 +107,8 @@ class DDIMCurve:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, curve: list[str]) -> bool | str:
-        try:
-            for written in curve:
-                parse_curve(written)
-        except ValueError as error:
-            return str(error)
-        return True
+    def VALIDATE_INPUTS(cls, curve: list[str | None] | None = None) -> bool | str:
+        return verdict(parse_curve, *(curve if isinstance(curve, list | tuple) else [curve]))
 
     def make(self, curve: list[str], values: list | None = None) -> tuple[list[PerStep]]:
         """Return a curve for each text, or the one that the values are."""
@@ -127,6 +125,8 @@ def gather(values: list) -> list[PerStep]:
 
 def parse_curve(written: str) -> PerStep:
     """A curve from 'u: value' points, or a formula in u; ValueError with what is wrong."""
+    if len(as_text(written)) > LONGEST:
+        raise ValueError(f"a curve of {len(written)} characters, expected at most {LONGEST}")
     if ":" not in written:
         return compile_expression(written, "u")
     points = []
@@ -175,12 +175,8 @@ class DDIMSchedule:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, timesteps: str) -> bool | str:
-        try:
-            parse_timesteps(timesteps)
-        except ValueError as error:
-            return str(error)
-        return True
+    def VALIDATE_INPUTS(cls, timesteps: str | None = None) -> bool | str:
+        return verdict(parse_timesteps, timesteps)
 
     def make(self, preset: str, spacing: str, landing: str, timesteps: str) -> tuple[Scheme]:
         chosen = {name: value for name, value in (("spacing", spacing), ("landing", landing)) if value != AS_PRESET}
@@ -189,10 +185,12 @@ class DDIMSchedule:
 
 def parse_timesteps(written: str) -> tuple[int, ...]:
     """Whole numbers separated by commas or spaces; ValueError unless they fall strictly."""
+    if len(as_text(written)) > LONGEST:
+        raise ValueError(f"timesteps of {len(written)} characters, expected at most {LONGEST}")
     try:
         table = tuple(int(word) for word in written.replace(",", " ").split())
     except ValueError:
-        raise ValueError(f"timesteps {written!r}, expected whole numbers like '951, 701, 401, 101'") from None
+        raise ValueError(f"timesteps {shown(written)}, expected whole numbers like '951, 701, 401, 101'") from None
     if any(later >= earlier for earlier, later in pairwise(table)):
-        raise ValueError(f"timesteps {written!r}, expected each smaller than the one before")
+        raise ValueError(f"timesteps {shown(written)}, expected each smaller than the one before")
     return table

@@ -20,7 +20,7 @@ class Curve:
     def __post_init__(self) -> None:
         """Raises ValueError unless there are points and their u rises within 0 ... 1."""
         us = [u for u, _ in self.points]
-        if not us or us != sorted(us) or us[0] < 0 or us[-1] > 1:
+        if not us or not all(0 <= u <= 1 for u in us) or us != sorted(us):
             raise ValueError(f"curve points are {self.points!r}, expected (u, value) pairs with u rising in 0 ... 1")
 
     def __call__(self, u: float) -> float:

@@ -54,6 +54,9 @@ class ComfyHost:
         """IMAGE of a LATENT's samples, finite."""
         return finite(vae, lambda vae: vae.decode(samples), "decoding a latent")
 
+    def check_prompt(self, prompt: str) -> None:
+        """ComfyUI takes any prompt."""
+
     def sample(self, model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""
         seen: list[Result] = []

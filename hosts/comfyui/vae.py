@@ -19,6 +19,8 @@ def finite(vae: comfy.sd.VAE, code: Callable[[comfy.sd.VAE], Tensor], what: str)
 
     ComfyUI itself leaves such a picture black.
     """
+    if vae is None:
+        raise ValueError(f"{what}: no VAE: the checkpoint has no autoencoder, load one with VAELoader")
     result, dtype = code(vae), getattr(vae, "vae_dtype", torch.float32)
     if not result.isfinite().all() and dtype != torch.float32:
         log.warning("%s: the VAE overflows in %s, so this is done again in float32", what, dtype)

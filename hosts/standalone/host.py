@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...demo import SHIPPED, SHIPPED_CONTROL
 from ...executor import context
 from ...networks import DiffusionRun, LatentDiffusion, load_autoencoder, load_checkpoint, load_controlnet
+from ...networks.text.prompt import check_prompt
 from ...sampler import (
     PRESETS,
     ComfyNoise,
@@ -56,7 +57,8 @@ class Sampling:
     def __init__(self, diffusion: LatentDiffusion, positive: list, negative: list, latent: dict, plan: Plan) -> None:
         """Put everything on the model's device; ValueError for what doesn't fit together."""
         self.diffusion, self.plan, self.device = diffusion, plan, diffusion.device
-        samples, channels = latent["samples"], diffusion.model.diffusion_model.config.out_channels
+        unet = diffusion.config.unet or diffusion.model.diffusion_model.config  # an error where there is no UNet
+        samples, channels = latent["samples"], unet.out_channels
         if samples.ndim != 4 or samples.shape[1] != channels:
             raise ValueError(f"latent of shape {tuple(samples.shape)}, expected (batch, {channels}, height, width)")
         batch = plan.batch(samples)
@@ -191,6 +193,10 @@ class StandaloneHost:
 
     def _folders(self) -> ModelFolders:
         return ModelFolders.of(context.current().models_dir, SHIPPED_MODELS)
+
+    def check_prompt(self, prompt: str) -> None:
+        """ValueError for a prompt that is too long or nested too deeply."""
+        check_prompt(prompt)
 
     def sample(self, model: Model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""

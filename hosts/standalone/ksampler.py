@@ -18,6 +18,9 @@ __all__ = ["SAMPLERS", "KSampling"]
 SAMPLERS = {"euler": 0.0, "euler_ancestral": 1.0, "ddpm": 1.0, "ddim": 0.0}
 """ComfyUI's samplers that are DDIM, and the eta that each is."""
 
+MAX_STEPS, MAX_LEVELS = 10_000, 1_000_000
+"""Steps of a run, and steps of the longer table of which a run with a low denoise is the end."""
+
 
 @dataclass(frozen=True)
 class KSampling:
@@ -39,15 +42,20 @@ class KSampling:
     leftover: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a sampler or scheduler that only ComfyUI has."""
+        """Raises ValueError for a sampler or scheduler that only ComfyUI has, and for too many steps."""
         for what, name, known in (("sampler", self.sampler, SAMPLERS), ("scheduler", self.scheduler, SCHEDULERS)):
             if name not in known:
                 raise ValueError(
                     f"{what} {name!r} is none of those that run without ComfyUI ({', '.join(known)}): "
                     "run with --comfyui DIR"
                 )
-        if self.steps < 1:
-            raise ValueError(f"steps is {self.steps!r}, expected at least 1")
+        if not 1 <= self.steps <= MAX_STEPS:
+            raise ValueError(f"steps is {self.steps!r}, expected 1 to {MAX_STEPS}")
+        if self.denoise > 0 and self.steps / self.denoise > MAX_LEVELS:
+            raise ValueError(
+                f"{self.steps!r} steps as the last of a share of {self.denoise!r} (denoise), expected at most "
+                f"{MAX_LEVELS} in all"
+            )
 
     def sigmas(self, levels: Levels) -> Tensor:
         """The noise levels of the run; fewer than two where nothing is to be done."""

@@ -73,6 +73,8 @@ class ModelFolders:
         A backslash is a slash, and small letters are capital ones where nothing fits better. Raises ValueError, with
         the folders looked in and names like it, for one that isn't there.
         """
+        if not isinstance(name, str):
+            raise ValueError(f"{NOUNS.get(kind, kind)} {name!r}, expected its name as text")
         known = dict(reversed(list(self._models(kind))))  # the first folder counts
         wanted = name.replace("\\", "/")
         if wanted in known:

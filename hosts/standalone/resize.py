@@ -3,13 +3,14 @@
 Latents and images are (b, c, h, w) here.
 """
 
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from PIL import Image
 from torch import Tensor
+
+from ..bounds import check_size
 
 __all__ = ["METHODS", "PICTURE_METHODS", "resize", "soft_ends"]
 
@@ -23,10 +24,11 @@ PICTURE_METHODS = [*SHARED_METHODS, "lanczos"]
 def resize(x: Tensor, width: int, height: int, method: str, crop: str = "disabled") -> Tensor:
     """x (b, c, h, w) at another size, by one of `METHODS` or `PICTURE_METHODS`.
 
-    `crop` "center" first cuts x to the new proportions. Raises ValueError for a size below 1.
+    `crop` "center" first cuts x to the new proportions. Raises ValueError for a size below 1, or too large.
     """
     if width < 1 or height < 1:
         raise ValueError(f"a size of {width!r} x {height!r}, expected at least 1 x 1")
+    check_size("an image or latent", *x.shape[:2], height, width)
     if crop == "center":
         x = _to_proportions(x, width / height)
     if method == "bislerp":

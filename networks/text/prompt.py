@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .encoder import TextTransformer
 
-__all__ = ["Chunk", "Tokenizer", "Vectors", "encode", "tokenize", "weighted"]
+__all__ = ["Chunk", "Tokenizer", "Vectors", "check_prompt", "encode", "tokenize", "weighted"]
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ Vectors = Callable[[str], Tensor | None]
 
 EMBEDDING = "embedding:"
 PARENTHESES = {r"\(": "\ufdd0", r"\)": "\ufdd1"}  # code points that Unicode keeps for uses like this one
+MAX_LENGTH, MAX_NESTING = 20_000, 100
+"""Characters of a prompt, and parentheses inside one another."""
 WHOLE = 8  # a stretch of fewer tokens isn't torn between two chunks
 
 
@@ -53,11 +55,28 @@ class Tokenizer(Protocol):
         """Ids of a text of any length."""
 
 
-def weighted(text: str) -> list[tuple[str, float]]:
-    """A prompt's stretches of text and their weights, in order."""
+def check_prompt(text: str) -> None:
+    """Raises ValueError for a prompt that is too long, or has too many parentheses inside one another."""
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"a prompt of {len(text)} characters, expected at most {MAX_LENGTH}")
+    depth = 0
+    for letter in _escaped(text):
+        depth = max(0, depth + (letter == "(") - (letter == ")"))
+        if depth > MAX_NESTING:
+            raise ValueError(f"a prompt with more than {MAX_NESTING} parentheses inside one another")
+
+
+def _escaped(text: str) -> str:
     for escaped, stand_in in PARENTHESES.items():
         text = text.replace(escaped, stand_in)
-    return [(_plain(part), weight) for part, weight in _weigh(text, 1.0)]
+    return text
+
+
+def weighted(text: str) -> list[tuple[str, float]]:
+    """A prompt's stretches of text and their weights, in order; ValueError as `check_prompt` raises it."""
+    check_prompt(text)
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # halves of characters, as editors leave
+    return [(_plain(part), weight) for part, weight in _weigh(_escaped(text), 1.0)]
 
 
 def tokenize(text: str, tokenizer: Tokenizer, vectors: Vectors | None = None) -> list[Chunk]:
@@ -103,7 +122,8 @@ def _weigh(text: str, weight: float) -> Iterator[tuple[str, float]]:
         words, _, number = inner.rpartition(":")
         if words:
             with suppress(ValueError):  # what follows may be a colon of the text
-                inner, own = words, float(number)
+                if math.isfinite(given := float(number)):
+                    inner, own = words, given
         yield from _weigh(inner, own)
 
 

@@ -1,15 +1,20 @@
 """ComfyUI's nodes that read, write and change pictures."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image
 from torch import Tensor
 
 from ...hosts import host
+from ...hosts.bounds import check_size
 from ...hosts.standalone.resize import PICTURE_METHODS, resize
+from ..checks import as_text, verdict
 from ..files import inside, png_text, save_pictures
+from ..picture_reading import converted, read_frames, scaled_bytes
 from ..sockets import choice, number, socket, text, whole
 
 __all__ = [
@@ -39,18 +44,25 @@ class InputPicture:
         return found, {"image_upload": True, "tooltip": "A picture in the input folder."}
 
     @classmethod
-    def VALIDATE_INPUTS(cls, image: str) -> bool | str:
+    def VALIDATE_INPUTS(cls, image: str | None = None) -> bool | str:
         """Say what is wrong with a file name before anything runs."""
-        try:
-            return True if cls.path(image).is_file() else f"no such picture in the input folder: {image!r}"
-        except ValueError as error:
-            return str(error)
+        return verdict(cls.existing, image)
 
     @classmethod
-    def IS_CHANGED(cls, image: str, **others: object) -> str:
-        """Run again when the file has changed."""
-        status = cls.path(image).stat()
+    def IS_CHANGED(cls, image: str | None = None, **others: object) -> str | float:
+        """Run again when the file has changed, and always where a wire brings its name."""
+        if image is None:
+            return math.nan
+        status = cls.existing(image).stat()
         return f"{status.st_mtime_ns} {status.st_size}"
+
+    @classmethod
+    def existing(cls, image: str) -> Path:
+        """The file of a name; ValueError for one that isn't there."""
+        path = cls.path(as_text(image))
+        if not path.is_file():
+            raise ValueError(f"no such picture in the input folder: {image!r}")
+        return path
 
     @staticmethod
     def path(image: str) -> Path:
@@ -62,20 +74,9 @@ class InputPicture:
         return inside(folder, image)
 
     @classmethod
-    def frames(cls, image: str) -> list[Image.Image]:
-        """The file's frames, upright; 32-bit ones brought to 8 bits. Raises ValueError for what is no picture."""
-        try:
-            with Image.open(cls.path(image)) as file:
-                every = [file] if file.format == "MPO" else ImageSequence.Iterator(file)
-                upright = [ImageOps.exif_transpose(frame).copy() for frame in every]
-        except OSError as error:
-            raise ValueError(f"{image!r} is no readable picture: {error}") from error
-        return [frame.point(lambda value: value * (1 / 255)) if frame.mode == "I" else frame for frame in upright]
-
-
-def scaled_bytes(picture: Image.Image) -> Tensor:
-    """A picture's values in [0, 1]."""
-    return torch.from_numpy(np.array(picture, dtype=np.float32) / 255)
+    def frames(cls, image: str) -> Iterator[Image.Image]:
+        """The file's frames; see `read_frames`."""
+        return read_frames(cls.existing(image), image)
 
 
 class LoadImage(InputPicture):
@@ -96,17 +97,21 @@ class LoadImage(InputPicture):
 
         Each frame of the first one's size counts.
         """
-        frames = self.frames(image)
-        frames = [frame for frame in frames if frame.size == frames[0].size]
-        pixels = torch.stack([scaled_bytes(frame.convert("RGB")) for frame in frames])
-        return pixels, torch.stack([self.transparency(frame) for frame in frames])
+        colours, alphas = [], []
+        for frame in self.frames(image):
+            colours.append(np.asarray(converted(frame, "RGB")))
+            alphas.append(self.alpha(frame))
+        if all(alpha is None for alpha in alphas):
+            return scaled_bytes(*colours), torch.zeros(len(colours), 64, 64)
+        opaque = np.full(colours[0].shape[:2], 255, np.uint8)
+        return scaled_bytes(*colours), 1 - scaled_bytes(*(opaque if alpha is None else alpha for alpha in alphas))
 
     @staticmethod
-    def transparency(frame: Image.Image) -> Tensor:
-        """MASK (h, w) of a frame."""
+    def alpha(frame: Image.Image) -> np.ndarray | None:
+        """Bytes (h, w) of a frame's alpha, None where it has none."""
         if frame.mode == "P" and "transparency" in frame.info:
             frame = frame.convert("RGBA")
-        return 1 - scaled_bytes(frame.getchannel("A")) if "A" in frame.getbands() else torch.zeros(64, 64)
+        return np.asarray(frame.getchannel("A")) if "A" in frame.getbands() else None
 
 
 class SaveImage:
@@ -134,13 +139,9 @@ class SaveImage:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str) -> bool | str:
+    def VALIDATE_INPUTS(cls, filename_prefix: str | None = None) -> bool | str:
         """Say what is wrong with a file name before anything runs."""
-        try:
-            inside(host.output_dir(), filename_prefix)
-        except ValueError as error:
-            return str(error)
-        return True
+        return verdict(lambda prefix: inside(host.output_dir(), prefix), filename_prefix)
 
     def save_images(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None) -> dict:
         """Write the files and name them to the host."""
@@ -311,5 +312,6 @@ class EmptyImage:
 
     def generate(self, width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[Tensor]:
         """Return IMAGE (batch_size, height, width, 3)."""
+        check_size("an image", batch_size, height, width, 3)
         rgb = torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255], dtype=torch.float64) / 255
         return (rgb.float().expand(batch_size, height, width, 3).clone(),)

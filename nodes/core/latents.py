@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...hosts.bounds import check_size
 from ...hosts.fit import cycled
 from ...hosts.standalone.resize import METHODS, resize, soft_ends
 from ..latents import FACTOR, empty_latent
@@ -305,6 +306,7 @@ class RepeatLatentBatch:
 
     def repeat(self, samples: dict, amount: int) -> tuple[dict]:
         """Return LATENT."""
+        check_size("a latent", amount, *samples["samples"].shape)
         result = {**samples, "samples": samples["samples"].repeat(amount, 1, 1, 1)}
         if len(samples.get("noise_mask", ())) > 1:
             result["noise_mask"] = samples["noise_mask"].repeat(amount, 1, 1, 1)

@@ -1,18 +1,16 @@
 """ComfyUI's nodes that load models, and the one that encodes a prompt."""
 
 from ...hosts import host
+from ..checks import verdict
 from ..conditioning import encode
 from ..sockets import choice, socket, text
 
 __all__ = ["CLIPTextEncode", "CheckpointLoaderSimple", "ControlNetLoader", "DiffusersLoader", "VAELoader"]
 
 
-def is_there(kind: str, name: str | None) -> bool | str:
+def is_there(kind: str, name: object) -> bool | str:
     """What VALIDATE_INPUTS says of a model's name; None is one that another node will give."""
-    try:
-        return name is None or bool(host.find(kind, name))
-    except ValueError as error:
-        return str(error)
+    return verdict(lambda name: host.find(kind, name), name)
 
 
 class CheckpointLoaderSimple:
@@ -125,6 +123,11 @@ class CLIPTextEncode:
                 "clip": socket("CLIP", "The CLIP model used for encoding the text."),
             }
         }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, text: str | None = None) -> bool | str:
+        """Say what is wrong with a prompt before anything runs."""
+        return verdict(host.check_prompt, text)
 
     def encode(self, clip, text: str) -> tuple[list]:
         """Return CONDITIONING."""

@@ -4,8 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...hosts.bounds import check_size
+from ..picture_reading import converted, scaled_bytes
 from ..sockets import choice, number, socket, toggle, whole
-from .images import InputPicture, scaled_bytes
+from .images import InputPicture
 
 __all__ = ["GrowMask", "ImageToMask", "InvertMask", "LoadImageMask", "MaskToImage", "SolidMask"]
 
@@ -33,6 +35,7 @@ class SolidMask:
 
     def solid(self, value: float, width: int, height: int) -> tuple[Tensor]:
         """Return MASK (1, height, width)."""
+        check_size("a mask", height, width)
         return (torch.full((1, height, width), value, dtype=torch.float32),)
 
 
@@ -158,5 +161,5 @@ class LoadImageMask(InputPicture):
     def load_image(self, image: str, channel: str) -> tuple[Tensor]:
         """Return MASK (1, h, w)."""
         letter = channel[0].upper()
-        mask = scaled_bytes(self.frames(image)[0].convert("RGBA").getchannel(letter))[None]
+        mask = scaled_bytes(converted(next(self.frames(image)), "RGBA").getchannel(letter))
         return (1 - mask if letter == "A" else mask,)

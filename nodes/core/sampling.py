@@ -3,6 +3,7 @@
 from ...hosts import host
 from ...hosts.standalone.ksampler import SAMPLERS, KSampling
 from ...hosts.standalone.schedulers import SCHEDULERS
+from ..checks import verdict
 from ..sockets import choice, number, seed, socket, whole
 
 __all__ = ["KSampler", "KSamplerAdvanced"]
@@ -28,11 +29,7 @@ class DdimSamplers:
     @classmethod
     def VALIDATE_INPUTS(cls, sampler_name: str | None = None) -> bool | str:
         """Say which samplers there are; None is one that another node will give."""
-        try:
-            KSampling(0, 1, 1.0, sampler_name or "ddim", "normal")
-        except ValueError as error:
-            return str(error)
-        return True
+        return verdict(lambda name: KSampling(0, 1, 1.0, name, "normal"), sampler_name)
 
 
 class KSampler(DdimSamplers):
