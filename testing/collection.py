@@ -12,6 +12,7 @@ import pytest
 from ..cli.sources import open_sources
 from ..executor.errors import WorkflowError
 from .cases import REFERENCES, UNWRITTEN, Case, CaseFile, read_cases
+from .settings import read_settings
 
 _MODEL = re.compile(r'"([^"\\]+\.(?:safetensors|ckpt|pt|pth|gguf|sft))"')
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .settings import COMFY, read_settings
+from .keys import COMFY, FILES, PACKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUFFIXES = (".json", ".png", ".webp")
-PACKS = pytest.StashKey["set[Path]"]()
-FILES = pytest.StashKey["set[Path]"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -151,5 +149,6 @@ def shipped_model(comfy: Any) -> Any:
 def compare(request: pytest.FixtureRequest) -> Any:
     """`compare(value, name=None, **limits)`: a picture, mask or latent with its reference beside the test file."""
     from .fixtures import Comparer
+    from .settings import read_settings
 
     return Comparer(request.path, request.node.name, read_settings(request.config))

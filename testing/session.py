@@ -23,10 +23,11 @@ from ..executor.errors import WorkflowError
 from ..executor.executor import Executor, RunResult
 from ..executor.reading import read_workflow
 from ..executor.validation import Verdict
+from .keys import COMFY
 from .memory import Peak
 from .packs import load_nodes
 from .results import Outcome
-from .settings import COMFY, Settings, read_settings
+from .settings import Settings, read_settings
 from .taps import PREFIX, Link, Prompt, Taps, linked_inputs, outputs_of, surely_run
 
 

@@ -7,11 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-COMFY = pytest.StashKey[Any]()
-"""The session's nodes, or the error with which loading them ended."""
-
 
 @dataclass(frozen=True)
 class Settings:

@@ -54,6 +54,7 @@ LATE = {
     ("testing.plugin", "testing.session"),
     ("testing.plugin", "testing.fixtures"),
     ("testing.plugin", "testing.report"),
+    ("testing.plugin", "testing.settings"),
 }
 PARTS = sorted({name.partition(".")[0] for name in ALLOWED if name})
 
