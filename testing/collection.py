@@ -75,6 +75,9 @@ class WorkflowItem(pytest.Item):
         from .report import told
         from .session import session_of
 
+        here = read_settings(self.config).host
+        if self.case.host not in (None, here):
+            pytest.skip(f"for the host {self.case.host}, this session has {here}")
         comfy = session_of(self.config)
         work = Casework(comfy, self.path, self.written, self.case)
         try:

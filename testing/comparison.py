@@ -69,10 +69,7 @@ def subjects(case: Case, outcome: Outcome) -> Iterator[Subject]:
 
 def _compared(outcome: Outcome, node_id: str) -> list[tuple[str, Sequence[Any]]]:
     """The outputs of a node, or what goes into an output node: pictures and tensors, else texts and numbers."""
-    columns = outcome.columns_of(node_id)
-    if node_id in outcome.targets:
-        into = {name for name, (source, _) in outcome.wanted[node_id] if source != node_id}
-        columns = [column for column in columns if column[0] in into]
+    columns = outcome.reaching(node_id) if node_id in outcome.targets else outcome.columns_of(node_id)
     kept = [column for column in columns if stored_form(column[1])]
     seen = [column for column in kept if any(is_pictures(value) or is_latent(value) for value in column[1])]
     return seen or kept

@@ -69,7 +69,7 @@ def check_finite(outcome: Outcome, case: Case) -> Iterator[str]:
     for target in outcome.targets:
         title = title_of(outcome.prompt[target])
         allowed = any(one.blank for one in case.about(target, outcome.prompt[target]))
-        for name, items in outcome.columns_of(target):
+        for name, items in outcome.reaching(target):
             for value in items:
                 fault = _not_finite(value) or (None if allowed else _blank(value))
                 if fault:

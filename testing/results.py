@@ -92,6 +92,11 @@ class Outcome:
         wanted = self.wanted.get(node_id, [])
         return [(name, self.columns[link]) for name, link in wanted if link in self.columns]
 
+    def reaching(self, node_id: str) -> list[tuple[str, Sequence[Any]]]:
+        """`(name, items)` of what other nodes gave to a node."""
+        links = [(name, link) for name, link in self.wanted.get(node_id, []) if link[0] != node_id]
+        return [(name, self.columns[link]) for name, link in links if link in self.columns]
+
     def __getitem__(self, node: Any) -> NodeValues:
         node_id = find_node(self.prompt, str(node))
         columns = self.columns_of(node_id)

@@ -73,7 +73,7 @@ class Comfy:
     @property
     def host(self) -> str:
         """`light` (this package's own nodes) or `comfyui`."""
-        return "comfyui" if self.settings.comfyui else "light"
+        return self.settings.host
 
     @property
     def classes(self) -> Mapping[str, type]:

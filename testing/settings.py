@@ -22,6 +22,11 @@ class Settings:
     report: Path | None
     is_updating: bool
 
+    @property
+    def host(self) -> str:
+        """`light` (this package's own nodes) or `comfyui`."""
+        return "comfyui" if self.comfyui else "light"
+
 
 def read_settings(config: Any) -> Settings:
     """The settings of a pytest run."""
