@@ -124,9 +124,6 @@ class ReferencesItem(pytest.Item):
         return self.path, None, f"{self.path.name}: references"
 
 
-
-
-
 def files_outside(args: Iterable[str], files: Iterable[Path], invocation: Path) -> list[str]:
     """Those of the files that don't lie in (and aren't) one of the named folders."""
     named = [(invocation / arg.partition("::")[0]).resolve() for arg in args]
