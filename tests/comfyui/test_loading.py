@@ -4,6 +4,7 @@ These tests run where COMFYUI_DIR names a ComfyUI checkout with its requirements
 """
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -140,3 +141,39 @@ def test_preset_published_is_the_published_sampler(shipped, eta):
         )
         made = shipped.host.sample(shipped.model, shipped.positive, shipped.negative, shipped.latent, plan)
     assert_same(made[0]["samples"], theirs / 0.18215, 3e-5)
+
+
+DESCRIBE = """
+import json, sys
+from pathlib import Path
+from comfyui_ddim.executor import Context, object_info
+from comfyui_ddim.executor.comfyui import load_comfyui
+base, out = Path(sys.argv[2]), Path(sys.argv[3])
+context = Context(input_dir=base / "input", output_dir=base / "output", temp_dir=base / "temp", device="cpu")
+classes, names, _ = load_comfyui(Path(sys.argv[1]), context, base / "models")
+out.write_text(json.dumps(object_info(classes, names)))
+"""
+LATER_KEYS = {"is_input_list", "has_intermediate_output", "search_aliases", "dev_only", "essentials_category"}
+"""What classic classes say of themselves in newer ComfyUIs only."""
+
+
+def test_all_classes_describe_themselves_as_in_comfyuis_server(run_comfyui, tmp_path):
+    """Every key of every class but those of paid services; file lists too, for both look into the same folders."""
+    with run_comfyui({}, "--disable-api-nodes") as server:
+        theirs = server.asked("/object_info")
+        made = tmp_path / "described.json"
+        line = [sys.executable, "-c", DESCRIBE, os.environ["COMFYUI_DIR"], str(server.base), str(made)]
+        done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "IMPORT FAILED" not in done.stderr
+    described = json.loads(made.read_text())
+    assert set(described) - set(theirs) <= {"SaveImageWebsocket"}  # of ComfyUI's own custom_nodes
+    assert set(theirs) <= set(described)
+    different = {}
+    for name, entry in theirs.items():
+        own = {key: value for key, value in described[name].items() if key in entry or key not in LATER_KEYS}
+        if name == "CheckpointLoader":  # it lists configs, which lie in ComfyUI's own models folder
+            own["input"], entry["input"] = list(own["input"]), list(entry["input"])
+        if own != entry:
+            different[name] = sorted(key for key in {*own, *entry} if own.get(key) != entry.get(key))
+    assert different == {}
