@@ -1,5 +1,6 @@
 """What a device can do: which dtype is fast on it, how much memory is free."""
 
+import importlib
 from pathlib import Path
 
 import torch
@@ -14,15 +15,63 @@ class NotEnoughMemory(ValueError):
 
 
 def available(device: torch.device | str) -> int | None:
-    """Bytes that may still be used on a device; None where that can't be told."""
+    """Bytes that may still be used on a device, by this machine's and this process's limits; None where none tells."""
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    table = Path("/proc/meminfo")
-    if device.type != "cpu" or not table.is_file():
+    if device.type != "cpu":
         return None
-    rows = dict(line.split(":", 1) for line in table.read_text().splitlines())
+    told = [left for left in (_machine(), _control_group(), _address_space()) if left is not None]
+    return max(0, min(told)) if told else None
+
+
+def _machine() -> int | None:
+    """What Linux says of the whole machine."""
+    rows = _rows(Path("/proc/meminfo"), ":")
+    if "MemAvailable" not in rows:
+        return None
     return 1024 * sum(int(rows[name].split()[0]) for name in ("MemAvailable", "SwapFree") if name in rows)
+
+
+def _control_group(root: Path = Path("/sys/fs/cgroup"), process: Path = Path("/proc/self/cgroup")) -> int | None:
+    """What is left of a container's or a service's limit (Linux control groups, version 2): the kernel would kill."""
+    try:
+        place = next(line.split("::", 1)[1] for line in process.read_text().splitlines() if line.startswith("0::"))
+        folder = root / place.lstrip("/")
+        groups = [group for group in (folder, *folder.parents) if group.is_relative_to(root)]
+        return min(
+            (
+                int(limit) - int((group / "memory.current").read_text()) + _unused_cache(group)
+                for group in groups
+                if (group / "memory.max").is_file() and (limit := (group / "memory.max").read_text().strip()) != "max"
+            ),
+            default=None,
+        )
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def _unused_cache(group: Path) -> int:
+    """What the group holds of files that nothing has used lately, and gives back."""
+    return int(_rows(group / "memory.stat", " ").get("inactive_file", "0"))
+
+
+def _address_space() -> int | None:
+    """What `ulimit -v` leaves."""
+    try:
+        resource = importlib.import_module("resource")  # Windows has none
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):
+        return None
+    return None if limit == resource.RLIM_INFINITY else limit - used
+
+
+def _rows(path: Path, separator: str) -> dict[str, str]:
+    try:
+        return dict(line.split(separator, 1) for line in path.read_text().splitlines() if separator in line)
+    except OSError:
+        return {}
 
 
 def check_fits(what: str, needed: int, device: torch.device | str, instead: str) -> None:

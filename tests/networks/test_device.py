@@ -1,6 +1,8 @@
 """Memory and dtypes: tiles, what doesn't fit, and what is chosen where nothing is asked for."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,38 @@ def test_a_model_that_does_not_fit_says_what_it_needs(monkeypatch):
 def test_free_memory_is_a_share_of_what_there_is():
     total = int(Path("/proc/meminfo").read_text().split("MemTotal:")[1].split()[0]) * 1024
     assert 0 < available("cpu") <= 2 * total
+
+
+def test_a_limit_on_the_address_space_counts():
+    script = (
+        "import resource; from comfyui_ddim.networks.device import available;"
+        "size = int(open('/proc/self/statm').read().split()[0]) * 4096;"
+        "resource.setrlimit(resource.RLIMIT_AS, (size + 100 * 2**20, resource.RLIM_INFINITY));"
+        "print(available('cpu'))"
+    )
+    out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert 80 * 2**20 < int(out) <= 100 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("limits", "left"),
+    [
+        ({"a/b": ("1000", 300, 50)}, 750),
+        ({"a/b": ("max", 300, 50), "a": ("900", 500, 0)}, 400),
+        ({"a/b": ("1000", 300, 50), "a": ("400", 390, 0)}, 10),
+        ({"a/b": ("max", 300, 50)}, None),
+        ({}, None),
+    ],
+)
+def test_a_control_groups_limit_counts(tmp_path, limits, left):
+    """Files as the kernel shows them: a group's limit or one above it, less what is used, caches given back."""
+    for name, (most, current, inactive) in limits.items():
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "memory.max").write_text(f"{most}\n")
+        (tmp_path / name / "memory.current").write_text(f"{current}\n")
+        (tmp_path / name / "memory.stat").write_text(f"anon 5\ninactive_file {inactive}\n")
+    (tmp_path / "process").write_text("0::/a/b\n")
+    assert device_module._control_group(tmp_path, tmp_path / "process") == left
 
 
 def test_number_types_that_are_chosen():
