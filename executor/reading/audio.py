@@ -6,7 +6,7 @@ import struct
 from typing import BinaryIO
 
 from ..errors import WorkflowError
-from .limits import MAX_TEXT
+from .limits import MAX_PARTS, MAX_TEXT
 
 COMMENTS = 4
 """The number of the FLAC block that holds comments."""
@@ -18,7 +18,9 @@ ENCODINGS = {0: ("latin-1", b"\0"), 1: ("utf-16", b"\0\0"), 2: ("utf-16-be", b"\
 def read_flac_texts(file: BinaryIO) -> dict[str, str]:
     """Name -> text of the comments; sound is not read."""
     file.seek(4)
-    while len(head := file.read(4)) == 4:
+    for _ in range(MAX_PARTS):
+        if len(head := file.read(4)) < 4:
+            break
         length = int.from_bytes(head[1:], "big")
         if head[0] & 0x7F == COMMENTS:
             return _comments(_limited(file, length))

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from ..errors import WorkflowError
-from .limits import MAX_TEXT
+from .limits import MAX_PARTS, MAX_TEXT
 
 ASCII = 2
 """The EXIF type of a text."""
@@ -19,7 +19,9 @@ NAMES = ("prompt", "workflow")
 def read_webp_texts(file: BinaryIO) -> dict[str, str]:
     """Name -> text, the first of each name; pixels are skipped, not read."""
     file.seek(12)
-    while len(head := file.read(8)) == 8:
+    for _ in range(MAX_PARTS):
+        if len(head := file.read(8)) < 8:
+            break
         kind, length = struct.unpack("<4sI", head)
         if kind != b"EXIF":
             file.seek(length + length % 2, 1)
@@ -34,7 +36,9 @@ def read_jpeg_texts(file: BinaryIO) -> dict[str, str]:
     """The same of a JPEG picture: of the segments before its pixels."""
     file.seek(2)
     texts: dict[str, str] = {}
-    while len(head := file.read(4)) == 4 and head[0] == 0xFF and head[1] != 0xDA:
+    for _ in range(MAX_PARTS):
+        if len(head := file.read(4)) < 4 or head[0] != 0xFF or head[1] == 0xDA:
+            break
         length = struct.unpack(">H", head[2:])[0] - 2
         data = file.read(max(length, 0))
         if head[1] == 0xE1 and data.startswith(b"Exif\0\0"):

@@ -23,3 +23,6 @@ MAX_NAME = 1000
 
 MAX_TYPE = 65_536
 """Characters of a slot's type; early editors wrote all choices of a list into it."""
+
+MAX_PARTS = 200_000
+"""Chunks, boxes, blocks or pages of a picture, sound or video that are looked through."""

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import WorkflowError
-from .limits import MAX_TEXT
+from .limits import MAX_PARTS, MAX_TEXT
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -35,7 +35,9 @@ def read_png_texts(file: BinaryIO) -> dict[str, str]:
     """
     file.seek(len(SIGNATURE))
     texts: dict[str, str] = {}
-    while len(head := file.read(8)) == 8:
+    for _ in range(MAX_PARTS):
+        if len(head := file.read(8)) < 8:
+            break
         length, kind = struct.unpack(">I4s", head)
         if kind == b"IEND":
             break

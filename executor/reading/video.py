@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ..errors import WorkflowError
-from .limits import MAX_TEXT
+from .limits import MAX_PARTS, MAX_TEXT
 
 SEGMENT, TAGS, TAG, SIMPLE_TAG = 0x18538067, 0x1254C367, 0x7373, 0x67C8
 TAG_NAME, TAG_STRING, CLUSTER = 0x45A3, 0x4487, 0x1F43B675
@@ -31,7 +31,9 @@ def read_mp4_texts(file: BinaryIO) -> dict[str, str]:
 
 def _boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and end of what is in each box of a file."""
-    while at + 8 <= end:
+    for _ in range(MAX_PARTS):
+        if at + 8 > end:
+            return
         file.seek(at)
         length, kind = struct.unpack(">I4s", file.read(8))
         head = 8
@@ -81,11 +83,11 @@ def read_matroska_texts(file: BinaryIO) -> dict[str, str]:
     file.seek(0, 2)
     end = file.tell()
     texts: dict[str, str] = {}
-    pending = [(0, end)]
+    pending, parts = [(0, end)], 0
     while pending:
         at, stop = pending.pop()
         name, text = "", None
-        while at < stop:
+        while at < stop and (parts := parts + 1) < MAX_PARTS:
             element, start, length = _element(file, at)
             if element is None:
                 break

@@ -117,3 +117,20 @@ def test_old_names_of_classes():
     assert read_workflow(text, {"ControlNetLoader": {}}).nodes["1"]["class_type"] == "ControlNetLoader"
     assert read_workflow(text, {"ControlNetLoader": {}, "T2IAdapterLoader": {}}).nodes == prompt
     assert read_workflow(text, {}).nodes == prompt
+
+
+@pytest.mark.parametrize(
+    ("head", "part"),
+    [
+        (b"\x89PNG\r\n\x1a\n", b"\0\0\0\0abcd\0\0\0\0"),
+        (b"\xff\xd8", b"\xff\xe0\0\2"),
+        (b"RIFF\0\0\0\0WEBP", b"ABCD\0\0\0\0"),
+        (b"\0\0\0\x0cftypisom", b"\0\0\0\x08free"),
+        (b"\x1aE\xdf\xa3\x80", b"\xec\x80"),
+        (b"fLaC", b"\1\0\0\0"),
+        (b"OggS" + bytes(22) + b"\0", b"OggS" + bytes(22) + b"\1\0"),
+    ],
+)
+def test_files_of_millions_of_parts_are_looked_through_in_part(head, part):
+    with pytest.raises(WorkflowError, match="without a workflow"):
+        read_documents(head + part * 2_000_000)
