@@ -61,6 +61,10 @@ class Host(Protocol):
         """Take a LATENT back to the noise that it comes from, along a plan's schedule and guidance."""
         ...
 
+    def scaled(self, model: Any, samples: Tensor) -> Tensor:
+        """A LATENT's samples in the size in which the model sees them, on the CPU."""
+        ...
+
     def schedule(self, model: Any, plan: Plan) -> Schedule:
         """The schedule that `sample` follows with a plan."""
         ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from ..sampler import (
 )
 from .fit import one_or_each
 
-__all__ = ["Options", "Plan", "noise_source"]
+__all__ = ["Options", "Part", "Plan", "noise_source"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,35 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Which of a run's steps are taken: those from `start` on, 0 first, and before `end`.
+
+    From a `start` above 0 on, the latent is the state of the run there, noise and all. Where the run stops before its
+    last step, `noise_left` leaves the noise in for another part; else the state is brought to its x0. Such a state is
+    x0 + sigma eps, as in ComfyUI: the sampler's own over its signal.
+    """
+
+    start: int = 0
+    end: int = 10000
+    noise_left: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a part without steps."""
+        if not 0 <= self.start < self.end:
+            raise ValueError(f"start_step is {self.start!r} and end_step {self.end!r}, expected one below the other")
+
+    def steps(self, total: int) -> range:
+        """The steps taken of `total`; ValueError where there are none."""
+        if self.start >= total:
+            raise ValueError(f"start_step is {self.start!r}, expected below the run's {total} steps")
+        return range(self.start, min(self.end, total))
+
+    def is_open(self, total: int) -> bool:
+        """Whether a run of `total` steps is left with noise in it."""
+        return self.noise_left and self.end < total
+
+
+@dataclass(frozen=True)
 class Plan:
     """What the sampler node was asked for.
 
@@ -88,6 +118,8 @@ class Plan:
     x_T: noise (b, c, h, w) of unit variance to start from instead of the seed's
     mask: (b, h, w) in [0, 1] over the image, 1 is inpainted
     x0: unscaled latent (b, c, h, w) that the part outside the mask keeps
+    part: which of the steps are taken
+    guider: a host's own GUIDER that decides guidance, prompts and model in place of the rest; None for none
     """
 
     seed: int
@@ -100,6 +132,8 @@ class Plan:
     x0: Tensor | None = None
     scheme: Scheme = field(default_factory=Scheme)
     options: Options = field(default_factory=Options)
+    part: Part = field(default_factory=Part)
+    guider: Any = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no model could run."""
@@ -107,6 +141,23 @@ class Plan:
             raise ValueError(f"steps is {self.steps!r}, expected at least 1")
         if not 0 < self.denoise <= 1:
             raise ValueError(f"denoise is {self.denoise!r}, expected above 0 and at most 1")
+        if self.part.start and self.x_T is not None:
+            raise ValueError(f"x_T is for a run's start, and start_step is {self.part.start!r}: expected 0, or no x_T")
+        if self.part != Part() and self.options.repeats > 1:
+            raise ValueError(
+                f"RePaint (repeats {self.options.repeats!r}) goes back and forth over the whole run, expected "
+                "start_step 0 and end_step 10000"
+            )
+
+    def check_kept(self, masked: bool) -> None:
+        """Raise ValueError for an x0 without a mask, or a mask over a latent with noise in it and no x0."""
+        if not masked and self.x0 is not None:
+            raise ValueError("x0 is given without a mask, expected a mask that says where to keep it")
+        if masked and self.x0 is None and self.part.start:
+            raise ValueError(
+                f"the latent has noise in it at start_step {self.part.start!r}, expected x0 beside the mask: what to "
+                "keep"
+            )
 
     @property
     def guidance(self) -> Guidance:

@@ -1,7 +1,7 @@
 """The runs that both hosts share: along a schedule, and back."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,11 +16,12 @@ from ..sampler import (
     Predictor,
     Replay,
     Schedule,
+    Step,
     X0Filter,
     ddim_steps,
     invert_steps,
 )
-from .plan import Options
+from .plan import Options, Part
 
 __all__ = ["Inversion", "Report", "Result", "make_guided_predictor", "run_inversion", "run_sampler"]
 
@@ -69,13 +70,15 @@ def run_sampler(
     noise: NoiseSource,
     inpaint: Inpaint | None,
     report: Report,
+    part: Part | None = None,
 ) -> Result:
     """Sample from the state `x` through a schedule of at least one step, and keep what the options say.
 
-    `report` is called before the first step and after each.
+    `x` is the state where `part` (default: the whole) starts. `report` is called before the first step and after each.
     """
-    walk = options.walk(len(schedule))
-    total = len(walk or schedule)
+    part = part or Part()
+    walk = options.walk(len(schedule)) or part.steps(len(schedule))
+    total = len(walk)
     kept: list[tuple[Tensor, Tensor]] = []
     report(0, total, None)
     steps = ddim_steps(
@@ -90,11 +93,21 @@ def run_sampler(
         after=options.replay.correct if options.replay else None,
     )
     for done, step in enumerate(steps, start=1):
+        if done == total and step.index < len(schedule) - 1 and not part.noise_left:
+            step = step._replace(x=_landed(step, inpaint))
         if done % options.log_every == 0 or done == total:
             kept.append((step.x, step.x0))
         report(done, total, step.x0)
     states, predictions = (torch.cat(each).cpu() for each in zip(*kept, strict=True))
     return Result(step.x.cpu(), step.x0.cpu(), states, predictions)
+
+
+def _landed(step: Step, inpaint: Inpaint | None) -> Tensor:
+    """Where a step would have ended on a clean level: at its x0, the kept part as after a last step."""
+    if inpaint is None or not inpaint.last:
+        return step.x0
+    kept = replace(inpaint, mask=inpaint.mask.to(step.x0), x0=inpaint.x0.to(step.x0))
+    return kept.blend(kept.x0, step.x0)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""An image of what a run will do."""
+"""An image of what a run will do, and of what it did."""
 
 import math
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ from .chart import Line, Panel, draw_panels, spread
 from .schedules import CURVE, SCHEDULE
 from .sockets import choice, number, socket, whole
 
-__all__ = ["DDIMPlot", "Series", "panels", "series"]
+__all__ = ["DDIMPlot", "Series", "Trace", "panels", "series", "trace", "trace_panels"]
 
 BLUE, ORANGE, GREEN, PURPLE = (29, 100, 196), (201, 76, 16), (22, 128, 61), (126, 34, 206)
+TEAL, RED, BROWN, GREY = (13, 116, 125), (190, 24, 60), (133, 88, 20), (71, 85, 105)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,59 @@ def panels(drawn: Series, x_range: tuple[float, float]) -> list[Panel]:
     ]
 
 
+@dataclass(frozen=True)
+class Trace:
+    """What a run of S steps did: root mean squares over its latents, as the model sees them, averaged over the batch.
+
+    x0: (S,) of each step's prediction; x0_change: (S - 1,) of its difference from the one before
+    eps: (S - 1,) of the noise that each step but the first saw in its state; change: (S - 1,) of what it did to it
+    """
+
+    x0: tuple[float, ...]
+    x0_change: tuple[float, ...]
+    eps: tuple[float, ...]
+    change: tuple[float, ...]
+
+
+def trace(schedule: Schedule, states: torch.Tensor, predictions: torch.Tensor) -> Trace:
+    """The trace of scaled `states` after the steps and their x0 `predictions`, each (S b, c, ...), a step's together.
+
+    The state before the first step isn't among them. Raises ValueError where they aren't those of S steps.
+    """
+    steps = len(schedule)
+    for name, given in (("steps_x", states), ("steps_x0", predictions)):
+        if len(given) % steps or given.shape != states.shape:
+            raise ValueError(
+                f"{name} has the shape {'x'.join(map(str, given.shape))}, expected as many latents for each of the "
+                f"run's {steps} steps in steps_x and steps_x0: from a whole run with log_every 1 and without RePaint"
+            )
+    x = states.double().unflatten(0, (steps, -1))
+    x0 = predictions.double().unflatten(0, (steps, -1))
+    per_step = (-1, *[1] * (x.ndim - 1))
+    signal, noise = (torch.tensor(each[1:-1]).view(per_step) for each in (schedule.signal, schedule.noise))
+    eps = (x[:-1] - signal * x0[1:]) / noise
+    return Trace(*map(_rms, (x0, x0.diff(dim=0), eps, x.diff(dim=0))))
+
+
+def _rms(values: torch.Tensor) -> tuple[float, ...]:
+    return tuple(values.square().flatten(2).mean(2).sqrt().mean(1).tolist())
+
+
+def trace_panels(edges: tuple[float, ...], seen: Trace, x_range: tuple[float, float]) -> list[Panel]:
+    """Four charts: what the model predicted and what the steps did."""
+
+    def chart(title: str, colour: tuple[int, int, int], values: tuple[float, ...]) -> Panel:
+        line = Line(_stairs(edges[-len(values) - 1 :], values), filled=True) if values else Line(())
+        return Panel(title, _extent(values) if values else "", colour, (line,), x_range, spread(values))
+
+    return [
+        chart("x0, rms", TEAL, seen.x0),
+        chart("eps, rms", RED, seen.eps),
+        chart("change of x0, rms", BROWN, seen.x0_change),
+        chart("change of x, rms", GREY, seen.change),
+    ]
+
+
 def _stairs(edges: tuple[float, ...], values: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
     """Corners of a line that has each value from its edge to the next."""
     return tuple(chain.from_iterable(((edges[i], v), (edges[i + 1], v)) for i, v in enumerate(values)))
@@ -96,7 +150,7 @@ class DDIMPlot:
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
         "Draws what a run will do, before it runs: how much signal there is at each step (alpha-bar), the noise that "
-        "each step adds (sigma), guidance and eta. Wire in what the sampler gets, and look at it in PreviewImage."
+        "each step adds (sigma), guidance and eta. With the sampler's steps_x and steps_x0, also what happened."
     )
     FUNCTION = "plot"
     RETURN_TYPES = ("IMAGE",)
@@ -124,6 +178,10 @@ class DDIMPlot:
                 "guidance_schedule": socket(f"{CURVE},FLOAT", "A guidance scale for every step, in place of cfg."),
                 "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for every step, in place of the one above."),
                 "schedule": socket(SCHEDULE, "The timesteps, from Schedule (DDIM)."),
+                "steps_x": socket(
+                    "LATENT", "The sampler's steps_x: with steps_x0, draws four more plots, of what happened."
+                ),
+                "steps_x0": socket("LATENT", "The sampler's steps_x0."),
             },
         }
 
@@ -140,6 +198,8 @@ class DDIMPlot:
         guidance_schedule: PerStep | None = None,
         eta_schedule: PerStep | None = None,
         schedule: Scheme | None = None,
+        steps_x: dict | None = None,
+        steps_x0: dict | None = None,
     ) -> tuple[torch.Tensor]:
         """Return IMAGE (1, height, width, 3); ValueError where the sampler would raise it."""
         plan = Plan(
@@ -150,10 +210,16 @@ class DDIMPlot:
             denoise=denoise,
             scheme=schedule or Scheme(),
         )
+        if (steps_x is None) != (steps_x0 is None):
+            raise ValueError("only one of steps_x and steps_x0 is wired, expected both of them or none")
         run = host.schedule(model, plan)
         drawn = series(run, plan.guidance.scales(len(run)), over)
         top = host.schedule(model, Plan(seed=0, steps=1)).timesteps[0]
         x_range = (math.ceil(top / 10) * 10.0, 0.0) if over == "timesteps" else (0.0, float(len(run)))
         label = "timestep" if over == "timesteps" else "step"
-        picture = draw_panels(panels(drawn, x_range), headline(run), label, width, height)
+        charts = panels(drawn, x_range)
+        if steps_x is not None:
+            seen = trace(run, *(host.scaled(model, each["samples"]) for each in (steps_x, steps_x0)))
+            charts += trace_panels(drawn.edges, seen, x_range)
+        picture = draw_panels(charts, headline(run), label, width, height)
         return (torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None],)

@@ -1,13 +1,15 @@
 """The sampler node."""
 
+from typing import Any
+
 import torch
 
 from ..hosts import host
-from ..hosts.plan import Options, Plan
+from ..hosts.plan import Options, Part, Plan
 from ..sampler import PerStep, Scheme
 from .options import OPTIONS
 from .schedules import CURVE, SCHEDULE
-from .sockets import number, seed, socket, whole
+from .sockets import number, rare, seed, socket, toggle, whole
 
 __all__ = ["DDIMSampler"]
 
@@ -70,6 +72,28 @@ class DDIMSampler:
                 "x0": socket("LATENT", "What to keep outside the mask; without it, the latent itself."),
                 "schedule": socket(SCHEDULE, "The timesteps, from Schedule (DDIM)."),
                 "options": socket(OPTIONS, "Rarer controls, from Options (DDIM) and related nodes."),
+                "guider": socket(
+                    "GUIDER",
+                    "Any guider of ComfyUI's, such as PerpNeg or Dual CFG. It decides: model, positive, negative and "
+                    "cfg above then don't count.",
+                ),
+                "start_step": rare(
+                    whole(
+                        0,
+                        0,
+                        10000,
+                        "The first step to take. Above 0, the latent is one with its noise left in, from another "
+                        "sampler's end_step.",
+                    )
+                ),
+                "end_step": rare(whole(10000, 1, 10000, "Stop before this step; past the last one runs to the end.")),
+                "leftover_noise": rare(
+                    toggle(
+                        False,
+                        "At an earlier end_step, leave the noise in, for another sampler to go on. Off gives the clean "
+                        "prediction there.",
+                    )
+                ),
             },
         }
 
@@ -91,8 +115,14 @@ class DDIMSampler:
         x0: dict | None = None,
         schedule: Scheme | None = None,
         options: Options | None = None,
+        guider: Any = None,
+        start_step: int = 0,
+        end_step: int = 10000,
+        leftover_noise: bool = False,
     ) -> tuple[dict, dict, dict, dict]:
         """Return LATENT four times: the result, its x0, and both after each step."""
+        if guider is not None and guidance_schedule is not None:
+            raise ValueError("guider and guidance_schedule are both wired, expected one: a guider has its own scale")
         plan = Plan(
             seed=seed,
             steps=steps,
@@ -104,5 +134,7 @@ class DDIMSampler:
             x0=x0 and x0["samples"],
             scheme=schedule or Scheme(),
             options=options or Options(),
+            part=Part(start_step, end_step, leftover_noise),
+            guider=guider,
         )
         return host.sample(model, positive, negative, latent, plan)

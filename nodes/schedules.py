@@ -3,11 +3,12 @@
 import math
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from ..sampler import LANDINGS, PRESETS, SPACINGS, Curve, Interval, PerStep, Scheme
 from .checks import as_text, shown, verdict
 from .expression import compile_expression
-from .sockets import choice, number, socket, text
+from .sockets import choice, number, rare, socket, text
 
 __all__ = ["CURVE", "SCHEDULE", "DDIMCurve", "DDIMGuidanceSchedule", "DDIMSchedule"]
 
@@ -102,7 +103,12 @@ class DDIMCurve:
                     "FLOAT",
                     "A value for each step, in place of the text: one list, as many packs make it, or a node's list "
                     "output, which would run the sampler once for each value if wired there.",
-                )
+                ),
+                "drawn": socket(
+                    "CURVE", "A curve of ComfyUI's Curve Editor, in place of the text: from the run's start to its end."
+                ),
+                "low": rare(number(0.0, -1000, 1000, 0.1, "The value at the bottom of the drawn curve.")),
+                "high": rare(number(10.0, -1000, 1000, 0.1, "The value at the top of the drawn curve.")),
             },
         }
 
@@ -110,9 +116,28 @@ class DDIMCurve:
     def VALIDATE_INPUTS(cls, curve: list[str | None] | None = None) -> bool | str:
         return verdict(parse_curve, *(curve if isinstance(curve, list | tuple) else [curve]))
 
-    def make(self, curve: list[str], values: list | None = None) -> tuple[list[PerStep]]:
-        """Return a curve for each text, or the one that the values are."""
+    def make(
+        self,
+        curve: list[str],
+        values: list | None = None,
+        drawn: list | None = None,
+        low: list[float] | None = None,
+        high: list[float] | None = None,
+    ) -> tuple[list[PerStep]]:
+        """Return a curve for each text or drawn curve, or the one that the values are."""
+        if values is not None and drawn is not None:
+            raise ValueError("values and drawn are both wired, expected one of them")
+        if drawn is not None:
+            ends = (low or [0.0])[0], (high or [10.0])[0]
+            return ([between(each, *ends) for each in drawn],)
         return ([parse_curve(written) for written in curve] if values is None else gather(values),)
+
+
+def between(curve: Any, low: float, high: float) -> PerStep:
+    """ComfyUI's CURVE, whose values 0 to 1 stand for `low` to `high`; ValueError for what can't be read as one."""
+    if not hasattr(curve, "interp"):
+        raise ValueError(f"drawn is {curve!r}, expected a curve of ComfyUI's Curve Editor")
+    return lambda u: low + (high - low) * float(curve.interp(u))
 
 
 def gather(values: list) -> list[PerStep]:

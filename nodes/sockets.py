@@ -2,9 +2,15 @@
 
 from typing import Any
 
-__all__ = ["choice", "number", "seed", "socket", "text", "toggle", "whole"]
+__all__ = ["choice", "number", "rare", "seed", "socket", "text", "toggle", "whole"]
 
 Input = tuple[Any, dict[str, Any]]
+
+
+def rare(given: Input) -> Input:
+    """A widget that the editor shows under its "advanced" inputs."""
+    kind, options = given
+    return kind, {**options, "advanced": True}
 
 
 def number(default: float, low: float, high: float, step: float, tooltip: str) -> Input:
@@ -41,6 +47,6 @@ def choice(options: list[str], tooltip: str, default: str | None = None) -> Inpu
 def socket(kind: str, tooltip: str) -> Input:
     """An input that takes a wire, and only that."""
     options: dict[str, Any] = {"tooltip": tooltip}
-    if kind in ("INT", "FLOAT", "STRING", "BOOLEAN"):
+    if kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "CURVE"):  # else the editor would show a widget
         options["forceInput"] = True
     return kind, options

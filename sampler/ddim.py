@@ -49,7 +49,8 @@ def ddim_steps(
     noise: where z comes from; needed if eta is above 0, under a mask, and for jumps back
     temperature: factor on z; a number, S numbers or a curve
     dropout: chance of each entry of z to be dropped, 0 to 1; the others grow by 1 / (1 - dropout)
-    walk: the steps' order (default 0 ... S - 1); wherever it goes back, the state is noised again
+    walk: the steps' order (default 0 ... S - 1); wherever it goes back, the state is noised again. One that begins
+        later or ends sooner is a part of the run: x is the state there, and parts one after the other make the whole
     after: changes each new state; takes it and the step's index
 
     Raises ValueError before the first model call, NotFiniteError at the step where a model returned NaN (on a
@@ -65,6 +66,8 @@ def ddim_steps(
     signal = schedule.signal.tolist()
     always = noise is not None and noise.sequential
     watch = Watch(x, timesteps)
+    for i in range(order[0] if order else 0):
+        _pass_by(i, x, scales[i] or always, noise, dropout, inpaint)
     visits = dict.fromkeys(range(len(schedule)), 0)
     level = order[0] if order else 0
     no_grad = torch.no_grad()  # one for all steps: between them, the caller's own mode holds
@@ -75,7 +78,7 @@ def ddim_steps(
             if i != level:
                 x = _renoise(x, schedule, level, i, noise.normal(x.shape, "jump", key, x.device))
             level, seen = i + 1, x
-            if inpaint is not None and (place > 0 or inpaint.first):
+            if inpaint is not None and (place > 0 or i > 0 or inpaint.first):
                 seen = inpaint.blend(schedule.noised(inpaint.x0, mask_noise(inpaint, noise, x, key), i), x)
             x0, eps = predict(seen, i)
             if inpaint is not None and inpaint.project:
@@ -87,7 +90,7 @@ def ddim_steps(
             if after is not None:
                 x = after(x, i)
             watch.add(i, x)
-            if inpaint is not None and inpaint.last and place == len(order) - 1:
+            if inpaint is not None and inpaint.last and place == len(order) - 1 and level == len(schedule):
                 x = inpaint.blend(inpaint.x0, x)
         yield Step(i, timesteps[i], x, x0, eps)
     watch.check()
@@ -118,6 +121,16 @@ def _check_run(
         raise ValueError("eta above 0, a mask and jumps back need a noise source, got None")
     if inpaint is not None:
         inpaint.check(x)
+
+
+def _pass_by(
+    i: int, x: torch.Tensor, noisy: float | bool, noise: NoiseSource | None, dropout: float, inpaint: Inpaint | None
+) -> None:
+    """Draw what step `i` would, for sources that move on as they are drawn from."""
+    if inpaint is not None and (i > 0 or inpaint.first):
+        mask_noise(inpaint, noise, x, i)
+    if noisy:
+        _fresh_noise(noise, x, i, dropout)
 
 
 def _fresh_noise(noise: NoiseSource, x: torch.Tensor, key: int, dropout: float) -> torch.Tensor:

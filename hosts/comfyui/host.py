@@ -59,6 +59,7 @@ class ComfyHost:
 
     def sample(self, model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""
+        model = model if plan.guider is None else plan.guider.model_patcher
         seen: list[Result] = []
         x = run_inside(model, positive, negative, latent, plan, see=seen.append)
         others = (_unscaled(model, each) for each in (seen[0].x0, seen[0].states, seen[0].predictions))
@@ -68,6 +69,10 @@ class ComfyHost:
     def invert(self, model, positive: list, negative: list, latent: dict, plan: Plan, solve: FixedPoint) -> Inversion:
         """Take a latent back to the noise that it comes from."""
         return invert_inside(model, positive, negative, latent, plan, solve)
+
+    def scaled(self, model, samples: Tensor) -> Tensor:
+        """A LATENT's samples in the size in which the model sees them."""
+        return model.model.process_latent_in(samples.cpu())
 
     def schedule(self, model, plan: Plan) -> Schedule:
         """The schedule that `sample` follows with a plan; ValueError for one that the model can't run."""

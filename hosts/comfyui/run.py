@@ -40,11 +40,10 @@ def run_inside(
     """Run a plan on a MODEL, two CONDITIONINGs and a LATENT; unscaled latents (b, c, ...). `see` gets the rest."""
     samples = _samples(model, latent, plan)
     mask = plan.mask if plan.mask is not None else latent.get("noise_mask")
-    if mask is None and plan.x0 is not None:
-        raise ValueError("x0 is given without a mask, expected a mask that says where to keep it")
+    plan.check_kept(mask is not None)
     source, x_T = plan.noise(samples.shape, latent.get("batch_index"))
     start = "latent and noise" if plan.denoise < 1 else "pure noise"
-    sampler = Ddim(plan.eta, plan.scheme, plan.options, start, plan.x0, source, see)
+    sampler = Ddim(plan.eta, plan.scheme, plan.options, start, plan.x0, source, see, plan.part)
     return _guided(model, positive, negative, plan, sampler, x_T, samples, mask)
 
 
@@ -74,9 +73,12 @@ def _guided(
 ) -> Tensor:
     model_sampling = model.get_model_object("model_sampling")
     sigmas = scheme_sigmas(model_sampling, plan.scheme, plan.steps, plan.denoise)
-    schedule_of(sigmas, model_sampling).with_eta(plan.eta)  # says what is wrong before the model is loaded
-    guider = ScheduledGuider(model, plan.guidance)
-    guider.set_conds(positive, negative)
+    schedule = schedule_of(sigmas, model_sampling).with_eta(plan.eta)  # says what is wrong before the model is loaded
+    plan.part.steps(len(schedule))
+    guider = plan.guider
+    if guider is None:
+        guider = ScheduledGuider(model, plan.guidance)
+        guider.set_conds(positive, negative)
     x = guider.sample(
         noise,
         samples,

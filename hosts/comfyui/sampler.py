@@ -29,9 +29,9 @@ from ...sampler import (
     schedule_of_sigmas,
 )
 from ..fit import one_or_each
-from ..plan import Options, noise_source
+from ..plan import Options, Part, noise_source
 from ..sampling import Inversion, Report, Result, make_guided_predictor, run_inversion, run_sampler
-from .guider import GuiderGuide
+from .guider import GuiderGuide, memory_of
 
 __all__ = ["Ddim", "InversionSampler", "schedule_of", "scheme_sigmas"]
 
@@ -46,6 +46,7 @@ class Ddim(comfy.samplers.Sampler):
     x0: unscaled latent that the part outside a mask keeps, None for the latent itself
     noise: where the steps' noise comes from, None for a source made of the guider's seed
     see: gets what the run gave
+    part: which of the steps along the sigmas are taken
     """
 
     eta: PerStep = 0.0
@@ -55,6 +56,7 @@ class Ddim(comfy.samplers.Sampler):
     x0: Tensor | None = None
     noise: NoiseSource | None = None
     see: Callable[[Result], None] | None = None
+    part: Part = field(default_factory=Part)
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no model of ComfyUI's can do."""
@@ -77,8 +79,11 @@ class Ddim(comfy.samplers.Sampler):
         schedule = schedule_of(sigmas, model_sampling).with_eta(self.eta)
         latent = torch.zeros_like(noise) if latent_image is None else latent_image.expand(noise.shape)
         x = self.begin(schedule, noise, latent, self.max_denoise(model_wrap, sigmas))
+        end = 0
         if len(schedule):
+            end = self.part.steps(len(schedule)).stop
             seed, model_options = extra_args.get("seed") or 0, extra_args["model_options"]
+            self.check_walk(model_options)
             inpaint = ask = None
             if denoise_mask is not None:
                 inpaint, ask = self.keep(model_wrap, sigmas, model_options, seed, latent, denoise_mask)
@@ -86,15 +91,29 @@ class Ddim(comfy.samplers.Sampler):
             scored = (model_wrap.inner_model, model_wrap.conds.get("positive"))
             predict = make_guided_predictor(self.options, guide, schedule, "x0", guide.plus_plus, scored=scored)
             source = self.noise or self.source(seed, noise)
-            result = run_sampler(self.options, predict, x, schedule, source, inpaint, reporter(callback))
+            told = reporter(callback)
+            result = run_sampler(self.options, predict, x, schedule, source, inpaint, told, self.part)
             if self.see is not None:
                 self.see(result)
             x = result.x.to(noise)
+        if self.part.is_open(len(schedule)):
+            return x / float(schedule.signal[end])
         return x / self.unit(schedule, model_sampling, float(sigmas[-1]))
+
+    def check_walk(self, model_options: dict) -> None:
+        """Raise ValueError where RePaint would go back to a level of which a patch holds something else."""
+        cache = memory_of(model_options)
+        if self.options.repeats > 1 and cache in ("EasyCache", "LazyCache"):
+            raise ValueError(
+                f"{cache} on the model reuses a step's result in the next, and RePaint (repeats "
+                f"{self.options.repeats}) goes back to noisier levels: expected a model without {cache}, or repeats 1"
+            )
 
     def begin(self, schedule: Schedule, noise: Tensor, latent: Tensor, top: bool) -> Tensor:
         """The state at the first level, which may be the model's `top`."""
         scheme = self.scheme
+        if self.part.start:
+            return float(schedule.signal[self.part.steps(len(schedule)).start]) * latent
         empty = self.start == "pure noise" or (self.start == "auto" and not latent.any())
         return scheme.start(schedule, noise, None if empty and not scheme.under else latent, top)
 
@@ -154,6 +173,12 @@ class InversionSampler(comfy.samplers.Sampler):
         disable_pbar: bool = False,
     ) -> Tensor:
         """What ComfyUI's guider calls; a mask doesn't matter to it."""
+        memory = memory_of(extra_args["model_options"])
+        if memory is not None:
+            raise ValueError(
+                f"{memory} on the model makes an answer depend on those before it, and inversion asks in another order "
+                f"than the run: expected a model without it"
+            )
         schedule = schedule_of(sigmas, model_wrap.inner_model.model_sampling)
         guide = GuiderGuide(model_wrap, schedule, extra_args["model_options"], extra_args.get("seed"), self.options)
         predict = Predictor(guide, schedule, "x0")

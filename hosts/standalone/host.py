@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn
@@ -89,9 +90,8 @@ class Sampling:
 
     def inpaint(self) -> Inpaint | None:
         """What keeps the part outside the mask; None without a mask."""
+        self.plan.check_kept(self.mask is not None)
         if self.mask is None:
-            if self.plan.x0 is not None:
-                raise ValueError("x0 is given without a mask, expected a mask that says where to keep it")
             return None
         x0 = self.samples if self.plan.x0 is None else one_or_each(self.scaled(self.plan.x0), self.samples.shape, "x0")
         return self.plan.scheme.inpaint(1 - self.mask, x0)
@@ -108,7 +108,10 @@ class Sampling:
     def run(self, index: Sequence[int] | None) -> Result:
         """Sample along the plan; `index` as `Plan.noise` takes it."""
         plan, scheme, alphas_cumprod = self.plan, self.plan.scheme, self.diffusion.alphas_cumprod
+        if plan.guider is not None:
+            _only_comfyui("GUIDER")
         schedule = scheme.schedule(alphas_cumprod, plan.steps, plan.eta, plan.denoise)
+        steps = plan.part.steps(len(schedule))
         predict = make_guided_predictor(
             plan.options,
             self.guide(schedule),
@@ -122,7 +125,12 @@ class Sampling:
         latent = self.samples if plan.denoise < 1 or scheme.under else None
         top = schedule.timesteps[0] == len(alphas_cumprod) - 1
         x = scheme.start(schedule, x_T.to(self.samples), latent, top)
-        return run_sampler(plan.options, predict, x, schedule, noise, self.inpaint(), _report)
+        if plan.part.start:
+            x = self.samples * float(schedule.signal[steps.start])
+        result = run_sampler(plan.options, predict, x, schedule, noise, self.inpaint(), _report, plan.part)
+        if plan.part.is_open(len(schedule)):
+            return replace(result, x=result.x / float(schedule.signal[steps.stop]))
+        return result
 
     def invert(self, solve: FixedPoint) -> Inversion:
         """Take the latent back to x_T along the plan's schedule and guidance, at eta 0."""
@@ -230,6 +238,10 @@ class StandaloneHost:
     ) -> Inversion:
         """Take a latent back to the noise that it comes from."""
         return Sampling(model.diffusion, positive, negative, latent, plan).invert(solve)
+
+    def scaled(self, model: Model, samples: Tensor) -> Tensor:
+        """A LATENT's samples in the size in which the model sees them."""
+        return samples.cpu() * model.diffusion.scale_factor
 
     def schedule(self, model: Model, plan: Plan) -> Schedule:
         """The schedule that `sample` follows with a plan; ValueError for one that the model can't run."""

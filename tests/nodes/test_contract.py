@@ -20,10 +20,12 @@ LANGUAGES = ("ko", "zh")
 """Beside English, which the editor reads off the nodes themselves."""
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN"}
 # ComfyUI's own types, and those that only this pack's nodes make.
-COMFYUI = set("MODEL CLIP VAE CONDITIONING LATENT IMAGE MASK NOISE SAMPLER SIGMAS GUIDER CONTROL_NET FLOAT INT".split())
+COMFYUI = set("MODEL CLIP VAE CONDITIONING LATENT IMAGE MASK NOISE SAMPLER SIGMAS GUIDER CONTROL_NET CURVE".split())
 OWN = {"DDIM_CURVE", "DDIM_SCHEDULE", "DDIM_OPTIONS", "DDIM_SCORE_CORRECTOR"}
 CATEGORIES = {"DDIM", *(f"DDIM/{name}" for name in ("schedules", "options", "latents", "images", "custom sampling"))}
-OPTIONS = {"default", "min", "max", "step", "round", "tooltip", "multiline", "forceInput", "control_after_generate"}
+OPTIONS = {"default", "min", "max", "step", "round", "tooltip", "multiline", "forceInput", "advanced"} | {
+    "control_after_generate"
+}
 
 every_node = pytest.mark.parametrize("key", NODE_CLASS_MAPPINGS)
 
@@ -67,7 +69,7 @@ def test_inputs_are_of_known_types_with_defaults_in_range(key):
                 step = options.get("step", 1)
                 assert math.isclose(default / step, round(default / step), abs_tol=1e-6), name
         else:
-            assert set(kind.split(",")) <= COMFYUI | OWN, name
+            assert set(kind.split(",")) <= COMFYUI | OWN | {"FLOAT", "INT"}, name
             assert "default" not in options, name
 
 
@@ -86,7 +88,7 @@ def test_the_function_takes_just_these_inputs(key):
 @every_node
 def test_outputs_are_named_and_of_known_types(key):
     node = NODE_CLASS_MAPPINGS[key]
-    assert set(node.RETURN_TYPES) <= COMFYUI | OWN
+    assert set(node.RETURN_TYPES) <= COMFYUI | OWN | {"FLOAT", "INT"}
     assert len(outputs(key)) == len(node.RETURN_TYPES) == len(node.OUTPUT_TOOLTIPS)
     assert len(set(outputs(key))) == len(outputs(key))
 

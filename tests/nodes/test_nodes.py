@@ -16,7 +16,7 @@ from PIL import Image
 
 ALL = {**NODE_CLASS_MAPPINGS, **STAND_IN_CLASS_MAPPINGS}
 SOCKETS = {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK"}
-SOCKETS |= {"SAMPLER", "SIGMAS", "GUIDER", "NOISE"}
+SOCKETS |= {"SAMPLER", "SIGMAS", "GUIDER", "NOISE", "CURVE"}
 SOCKETS |= {"DDIM_CURVE", "DDIM_SCHEDULE", "DDIM_OPTIONS", "DDIM_SCORE_CORRECTOR", "CONTROL_NET"}
 
 # Once published, a key, an input's name and an output's place never change: saved workflows name them. Add, don't edit.
@@ -26,11 +26,11 @@ PUBLISHED = {
     "DDIMEmptyLatent": (["width", "height", "batch_size"], ["LATENT"]),
     "DDIMSampler": (
         "model positive negative latent seed steps cfg eta denoise guidance_schedule eta_schedule x_T mask x0 "
-        "schedule options".split(),
+        "schedule options guider start_step end_step leftover_noise".split(),
         ["LATENT", "LATENT", "LATENT", "LATENT"],
     ),
     "DDIMGuidanceSchedule": (["shape", "start", "end", "first", "last"], ["DDIM_CURVE"]),
-    "DDIMCurve": (["curve", "values"], ["DDIM_CURVE"]),
+    "DDIMCurve": (["curve", "values", "drawn", "low", "high"], ["DDIM_CURVE"]),
     "DDIMSchedule": (["preset", "spacing", "landing", "timesteps"], ["DDIM_SCHEDULE"]),
     "DDIMOptions": (
         "temperature noise_dropout quantize_x0 log_every_t repaint_jump_length repaint_repeats noise "
@@ -57,7 +57,8 @@ PUBLISHED = {
         ["DDIM_OPTIONS"],
     ),
     "DDIMPlot": (
-        "model steps cfg eta denoise over width height guidance_schedule eta_schedule schedule".split(),
+        "model steps cfg eta denoise over width height guidance_schedule eta_schedule schedule "
+        "steps_x steps_x0".split(),
         ["IMAGE"],
     ),
     "DDIMFilmStrip": (["images", "columns", "gap", *(f"images_{i}" for i in range(2, 7))], ["IMAGE"]),
