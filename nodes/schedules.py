@@ -21,6 +21,7 @@ SCHEDULE = "DDIM_SCHEDULE"
 LONGEST = 20_000
 """Characters of a list of points or timesteps."""
 RESOLUTION = 64
+DRAWN_RANGE = "0, 10"
 AS_PRESET = "as preset"
 
 
@@ -107,30 +108,49 @@ class DDIMCurve:
                 "drawn": socket(
                     "CURVE", "A curve of ComfyUI's Curve Editor, in place of the text: from the run's start to its end."
                 ),
-                "low": rare(number(0.0, -1000, 1000, 0.1, "The value at the bottom of the drawn curve.")),
-                "high": rare(number(10.0, -1000, 1000, 0.1, "The value at the top of the drawn curve.")),
+                "drawn_range": rare(
+                    text(DRAWN_RANGE, "The values at the bottom and the top of the drawn curve, like '0, 10'.", False)
+                ),
             },
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, curve: list[str | None] | None = None) -> bool | str:
-        return verdict(parse_curve, *(curve if isinstance(curve, list | tuple) else [curve]))
+    def VALIDATE_INPUTS(
+        cls, curve: list[str | None] | None = None, drawn_range: list[str | None] | None = None
+    ) -> bool | str:
+        read = verdict(parse_curve, *_each(curve))
+        return verdict(parse_range, *_each(drawn_range)) if read is True else read
 
     def make(
         self,
         curve: list[str],
         values: list | None = None,
         drawn: list | None = None,
-        low: list[float] | None = None,
-        high: list[float] | None = None,
+        drawn_range: list[str] | None = None,
     ) -> tuple[list[PerStep]]:
         """Return a curve for each text or drawn curve, or the one that the values are."""
         if values is not None and drawn is not None:
             raise ValueError("values and drawn are both wired, expected one of them")
         if drawn is not None:
-            ends = (low or [0.0])[0], (high or [10.0])[0]
+            ends = parse_range((drawn_range or [DRAWN_RANGE])[0])
             return ([between(each, *ends) for each in drawn],)
         return ([parse_curve(written) for written in curve] if values is None else gather(values),)
+
+
+def _each(value: list | None) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def parse_range(written: str) -> tuple[float, float]:
+    """Two numbers separated by a comma; the default for nothing, as older files have it. ValueError else."""
+    ends = (as_text(written)[:LONGEST].strip() or DRAWN_RANGE).split(",")
+    try:
+        low, high = map(float, ends)
+    except ValueError:
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"drawn_range {written[:80]!r}, expected two numbers like '0, 10'")
+    return low, high
 
 
 def between(curve: Any, low: float, high: float) -> PerStep:

@@ -173,6 +173,6 @@ def test_comfyuis_curve_drives_a_run(side):
         made = node("nodes_curve", "CurveEditor", curve)
     except ImportError:
         pytest.skip("this ComfyUI has no CurveEditor")
-    (schedule,) = NODE_CLASS_MAPPINGS["DDIMCurve"]().make(["5"], drawn=[made], low=[1.0], high=[6.0])[0]
+    (schedule,) = NODE_CLASS_MAPPINGS["DDIMCurve"]().make(["5"], drawn=[made], drawn_range=["1, 6"])[0]
     scale = [2.0, 3.75, 5.5, 3.5, 1.5]
     assert_same(sampled(side, Plan(7, 5, scale=schedule)), sampled(side, Plan(7, 5, scale=scale)))

@@ -30,7 +30,7 @@ PUBLISHED = {
         ["LATENT", "LATENT", "LATENT", "LATENT"],
     ),
     "DDIMGuidanceSchedule": (["shape", "start", "end", "first", "last"], ["DDIM_CURVE"]),
-    "DDIMCurve": (["curve", "values", "drawn", "low", "high"], ["DDIM_CURVE"]),
+    "DDIMCurve": (["curve", "values", "drawn", "drawn_range"], ["DDIM_CURVE"]),
     "DDIMSchedule": (["preset", "spacing", "landing", "timesteps"], ["DDIM_SCHEDULE"]),
     "DDIMOptions": (
         "temperature noise_dropout quantize_x0 log_every_t repaint_jump_length repaint_repeats noise "
