@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 from ..executor.context import using
-from ..executor.errors import WorkflowError
+from ..executor.errors import UnknownClassError, WorkflowError
 from ..executor.executor import Executor
-from .messages import fault_lines
+from .messages import COMFYUI_HELPS, comfyui_helps, fault_lines, is_about_classes
 from .node_set import NodeSet, load_node_set
 from .options import add_file_option, add_node_options, new_parser
-from .output import one_line
+from .output import error_line, one_line
 from .sources import named, open_source
 
 
@@ -31,22 +32,26 @@ def add_parser(commands: Any) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Print a line per fault; 0 if there is none, else 2."""
     node_set = load_node_set(arguments)
-    found = 0
+    faults: list[WorkflowError] = []
     with using(node_set.context):
         executor = Executor(node_set.classes)
         for name in arguments.files:
-            for line in _faults(name, node_set, executor):
-                arguments.out.line(one_line(line))
-                found += 1
-    return 2 if found else 0
+            for fault in _faults(name, node_set, executor):
+                arguments.out.line(one_line(fault))
+                faults.append(fault)
+    if any(comfyui_helps(fault, arguments) for fault in faults):
+        error_line(COMFYUI_HELPS)
+    return 2 if faults else 0
 
 
-def _faults(name: str, node_set: NodeSet, executor: Executor) -> list[str]:
+def _faults(name: str, node_set: NodeSet, executor: Executor) -> Iterator[WorkflowError]:
     try:
         source = open_source(name)
-        nodes = source.prompt(node_set.object_info).nodes
         with named(source.name):
-            lines = fault_lines(nodes, executor.check(nodes), executor.node_classes)
+            nodes = source.prompt(node_set.object_info).nodes
+            verdict = executor.check(nodes)
+            kind = UnknownClassError if is_about_classes(verdict) else WorkflowError
+            for line in fault_lines(nodes, verdict, executor.node_classes):
+                yield kind(f"{source.name}: {line}")
     except WorkflowError as error:
-        return [str(error)]
-    return [f"{source.name}: {line}" for line in lines]
+        yield error

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from ..executor.errors import WorkflowError
 from . import check, convert, examples, nodes, run, show, sweep
+from .messages import COMFYUI_HELPS, comfyui_helps
 from .output import Results, error_line, escape, guarded_streams
 from .stopping import Stopped
 
@@ -38,7 +39,8 @@ def _guarded(command: Callable[[argparse.Namespace], int], arguments: argparse.N
     except (WorkflowError, OSError, MemoryError) as error:
         if arguments.debug:
             traceback.print_exc()
-        error_line(_named(error))
+        text = str(error) if isinstance(error, WorkflowError) else _system_error(error)
+        error_line(f"{text}; {COMFYUI_HELPS}" if comfyui_helps(error, arguments) else text)
         return 2
     except Exception as error:
         if arguments.debug:
@@ -48,7 +50,7 @@ def _guarded(command: Callable[[argparse.Namespace], int], arguments: argparse.N
         return 1
 
 
-def _named(error: Exception) -> str:
+def _system_error(error: OSError | MemoryError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     return str(error) or "there is not enough memory"

@@ -71,7 +71,8 @@ def command(arguments: argparse.Namespace) -> int:
             arguments.out.line(f"{name.ljust(width)}  {shows}")
         return 0
     folder = arguments.to or Path()
-    copies = {folder / f"{name}.json": example_path(name.removeprefix(PREFIX)) for name in dict.fromkeys(names)}
+    paths = [example_path(name.removeprefix(PREFIX)) for name in dict.fromkeys(names)]
+    copies = {folder / path.name: path for path in paths}
     for target in copies:
         if target.exists():
             raise WorkflowError(f"{target}: is there already, and would be replaced; --to DIR copies elsewhere")

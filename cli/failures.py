@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 from ..executor.executor import RunResult
@@ -22,9 +24,18 @@ def failure_line(prompt: dict[str, Any], result: RunResult) -> tuple[str, int]:
     if asked := _memory_asked(error):
         return f"{where}: {asked}; a smaller picture or batch may fit", 2
     message = " ".join(str(failure["exception_message"]).split())
+    if isinstance(error, OSError) and error.strerror:
+        message = _about_file(error)
     if isinstance(error, USER_ERRORS):
         return f"{where}: {message or failure['exception_type']}", 2
     return f"{where}: {message or 'it broke'} [{type(error).__name__}]", 1
+
+
+def _about_file(error: OSError) -> str:
+    """Without Python's number; the place where a part is being written is its folder."""
+    path = Path(os.fsdecode(error.filename2 or error.filename or ""))
+    place = path.parent if path.suffix == ".part" else path
+    return f"{place}: {error.strerror}" if place.name else str(error.strerror)
 
 
 def _memory_asked(error: BaseException | None) -> str:

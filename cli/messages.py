@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
-from collections.abc import Container, Iterator, Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from ..executor.errors import UnknownClassError
 from ..executor.node_check import Crash
 from ..executor.validation import Verdict
 from ..executor.validation_errors import type_name
+from .node_set import uses_comfyui
 from .output import escape
 from .overrides import class_of, title_of
 
 Prompt = dict[str, dict[str, Any]]
+
+COMFYUI_HELPS = "--comfyui DIR brings the nodes of a ComfyUI checkout and of the packs in it"
 
 
 def name_node(prompt: Prompt, node_id: str) -> str:
@@ -22,9 +28,9 @@ def name_node(prompt: Prompt, node_id: str) -> str:
     return escape(f"node {node_id} ({kind})" if title == kind else f'node {node_id} ({kind} "{title}")')
 
 
-def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Container[str]) -> list[str]:
+def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Collection[str]) -> list[str]:
     """Everything that validation found, a line each."""
-    if verdict.error is not None and verdict.error["type"] in ("invalid_prompt", "missing_node_type"):
+    if is_about_classes(verdict):
         return list(_class_faults(prompt, known_classes))
     lines = [
         line
@@ -39,17 +45,33 @@ def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Container[str])
     return [" ".join(f"{verdict.error['message']}: {verdict.error['details']}".split())]
 
 
-def _class_faults(prompt: Prompt, known_classes: Container[str]) -> Iterator[str]:
+def _class_faults(prompt: Prompt, known_classes: Collection[str]) -> Iterator[str]:
     """Nodes without a class, or of classes that aren't there: validation stops at the first, this tells of all."""
     for node_id, node in prompt.items():
-        kind = node.get("class_type") if isinstance(node, dict) else None
-        if not isinstance(kind, str):
+        kind = node.get("class_type")
+        if kind is None:
             yield f"node {node_id}: has no class_type"
+        elif not isinstance(kind, str):
+            yield f"node {node_id}: class_type is {shown(kind)}, expected the name of a node class"
         elif kind not in known_classes:
             title, meta = title_of(node), node.get("_meta")
             called = "" if title == kind else f' "{title}"'
             pack = meta.get("cnr_id") or meta.get("aux_id") if isinstance(meta, dict) else None
-            yield f"node {node_id}{called}: unknown node class {kind!r}" + (f", from {pack}" if pack else "")
+            near = difflib.get_close_matches(kind, known_classes, 1, 0.8)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            origin = f", from {pack}" if pack else ""
+            yield f"node {node_id}{called}: unknown node class {kind!r}{origin}{hint}"
+
+
+def is_about_classes(verdict: Verdict) -> bool:
+    """Whether nodes lack a class, or have one that nobody knows."""
+    return verdict.error is not None and verdict.error["type"] in ("invalid_prompt", "missing_node_type")
+
+
+def comfyui_helps(error: Exception, arguments: argparse.Namespace) -> bool:
+    """Whether a file has nodes of unknown classes, and ComfyUI's weren't looked at."""
+    others = uses_comfyui(arguments) or getattr(arguments, "object_info", None)
+    return isinstance(error, UnknownClassError) and not others
 
 
 def _fault(prompt: Prompt, node_id: str, fault: Mapping[str, Any], verdict: Verdict) -> Iterator[str]:
@@ -77,17 +99,17 @@ def _input_fault(prompt: Prompt, kind: str, info: Mapping[str, Any], fault: Mapp
     if kind == "required_input_missing":
         return "required, but missing"
     if kind == "bad_linked_input":
-        return f"{_short(value)} is not a link, expected [node id, output slot]"
+        return f"{shown(value)} is not a link, expected [node id, output slot]"
     if kind == "return_type_mismatch":
         source, slot = info["linked_node"]
         given = info["received_type"]
         return f"takes {wanted}, but output {slot} of {name_node(prompt, source)} gives {given}"
     if kind == "invalid_input_type":
-        return f"{_short(value)} is not of type {wanted}"
+        return f"{shown(value)} is not of type {wanted}"
     if kind == "value_smaller_than_min":
-        return f"{value} is smaller than {options['min']}, the least allowed"
+        return f"{shown(value)} is smaller than {options['min']}, the least allowed"
     if kind == "value_bigger_than_max":
-        return f"{value} is bigger than {options['max']}, the most allowed"
+        return f"{shown(value)} is bigger than {options['max']}, the most allowed"
     if kind == "value_not_in_list":
         return _not_in_list(value, wanted, fault)
     return fault["details"].removeprefix(info["input_name"]).removeprefix(" - ") or "refused by the node"
@@ -96,29 +118,31 @@ def _input_fault(prompt: Prompt, kind: str, info: Mapping[str, Any], fault: Mapp
 def _not_in_list(value: Any, wanted: Any, fault: Mapping[str, Any]) -> str:
     choices = wanted if isinstance(wanted, list) else None
     if choices is None:
-        return fault["details"].partition(": ")[2].replace("not in (list of length", "is none of the choices (")
+        length = fault["details"].rpartition("(list of length ")[2].rstrip(")")
+        return f"{shown(value)} is none of the {length} choices; comfyui-ddim nodes lists some"
     if not choices:
-        return f"{_short(value)} can't be chosen: there is nothing to choose from"
+        return f"{shown(value)} can't be chosen: there is nothing to choose from"
     near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{_short(value)} is none of {', '.join(map(str, choices))}{hint}"
+    return f"{shown(value)} is none of {', '.join(map(str, choices))}{hint}"
 
 
 def _crash(prompt: Prompt, node_id: str, crash: Crash) -> str:
     """Why a node could not be judged; mostly a link that leads nowhere."""
     inputs = prompt[node_id].get("inputs")
     if crash.reason == "no inputs":
-        return ": has no inputs" if inputs is None else f": inputs is {_short(inputs)}, expected an object"
+        return ": has no inputs" if inputs is None else f": inputs is {shown(inputs)}, expected an object"
     if crash.reason == "raised":
-        return f": {type_name(crash.error)}: {crash.error}"
+        return f": can't be checked: {type_name(crash.error)}: {crash.error}"
     link, at = inputs[crash.input_name], f", input {crash.input_name}: "
     if crash.reason == "no link":
-        return f"{at}{_short(link)} is not a link, expected [node id, output slot]"
+        return f"{at}{shown(link)} is not a link, expected [node id, output slot]"
     if crash.reason == "no node":
         return f"{at}is linked to node {link[0]}, which isn't there"
     return f"{at}is linked to output {link[1]} of {name_node(prompt, link[0])}, which has no such output"
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+def shown(value: Any) -> str:
+    """A value as the file has it, not too long: texts in quotes, null and true as in JSON."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -36,16 +36,22 @@ class NodeSet:
         return object_info(self.classes, self.display_names)
 
 
+def uses_comfyui(arguments: argparse.Namespace) -> Path | None:
+    """The ComfyUI checkout whose nodes are to be used, if any."""
+    folder = getattr(arguments, "comfyui", None) or os.environ.get("COMFYUI_DIR")
+    return Path(folder) if folder else None
+
+
 def load_node_set(arguments: argparse.Namespace) -> NodeSet:
     """What the options ask for: ComfyUI's nodes or our stand-ins, our own pack, and single packs."""
     node_set = NodeSet(_context_of(arguments))
     if arguments.output is not None:
         _check_output(arguments.output)
-    comfyui = arguments.comfyui or os.environ.get("COMFYUI_DIR")
+    comfyui = uses_comfyui(arguments)
     if comfyui:
         from ..executor.comfyui import load_comfyui
 
-        *loaded, node_set.context = load_comfyui(Path(comfyui), node_set.context, arguments.models)
+        *loaded, node_set.context = load_comfyui(comfyui, node_set.context, arguments.models)
         node_set.add(*loaded)
     with using(node_set.context):
         from .. import nodes
@@ -68,12 +74,17 @@ def _context_of(arguments: argparse.Namespace) -> Context:
         models_dir=arguments.models or usual.models_dir,
         device=arguments.device,
         dtype=arguments.dtype,
+        picture_format=getattr(arguments, "format", usual.picture_format),
+        quality=getattr(arguments, "quality", None) or usual.quality,
     )
 
 
 def _check_output(folder: Path) -> None:
     """See that files can be written there, before anything is computed; raises WorkflowError."""
-    nearest = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+    try:
+        nearest = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+    except (OSError, ValueError) as error:  # a name too long, a null in it
+        raise WorkflowError(f"--output {folder}: {getattr(error, 'strerror', None) or error}") from None
     if not nearest.is_dir():
         raise WorkflowError(f"--output {folder}: {nearest} is a file, expected a folder")
     if not os.access(nearest, os.W_OK):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
+from ..executor.context import Context
 from ..executor.errors import WorkflowError
-
-QUALITY = 90
-"""Of webp and jpeg pictures, unless --quality says otherwise."""
+from .node_set import uses_comfyui
 
 
 def new_parser(
@@ -50,7 +48,7 @@ def add_format_options(parser: argparse.ArgumentParser) -> None:
         "--quality",
         metavar="1-100",
         type=_quality,
-        help=f"of webp and jpeg, from small files to faithful ones (default: {QUALITY})",
+        help=f"of webp and jpeg, from small files to faithful ones (default: {Context().quality})",
     )
 
 
@@ -58,7 +56,7 @@ def check_format(arguments: argparse.Namespace) -> None:
     """See that format and quality go together, and settle the quality; raises WorkflowError."""
     if arguments.quality is not None and arguments.format == "png":
         raise WorkflowError(f"--quality {arguments.quality}: a png has none; expected --format webp or jpeg with it")
-    if arguments.format != "png" and (arguments.comfyui or os.environ.get("COMFYUI_DIR")):
+    if arguments.format != "png" and uses_comfyui(arguments):
         raise WorkflowError(f"--format {arguments.format}: ComfyUI's own nodes, which --comfyui brings, write png only")
 
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..executor.context import Context, using
-from ..executor.errors import WorkflowError
+from ..executor.errors import UnknownClassError, WorkflowError
 from ..executor.executor import Executor, RunResult
 from .carry import carry_over
 from .display import Display
 from .failures import failure_line
-from .messages import fault_lines, name_node
+from .messages import fault_lines, is_about_classes, name_node
 from .node_set import NodeSet, load_node_set
 from .options import add_file_option, add_format_options, add_node_options, check_format, new_parser
 from .output import error_line
@@ -110,10 +110,12 @@ class _Job:
     def check(self, executor: Executor) -> None:
         """Raises WorkflowError for the first fault."""
         with named(self._name):
-            lines = fault_lines(self._nodes, executor.check(self._nodes, self._targets), executor.node_classes)
+            verdict = executor.check(self._nodes, self._targets)
+            lines = fault_lines(self._nodes, verdict, executor.node_classes)
             if lines:
+                kind = UnknownClassError if is_about_classes(verdict) else WorkflowError
                 more = f" (and {len(lines) - 1} more: comfyui-ddim check lists all)" if len(lines) > 1 else ""
-                raise WorkflowError(f"{lines[0]}{more}")
+                raise kind(f"{lines[0]}{more}")
 
     def run(self, executor: Executor, context: Context) -> int:
         """Run it; returns the exit code."""

@@ -57,12 +57,15 @@ def _content(name: str) -> Path | bytes:
     if name == "-":
         return b"" if sys.stdin is None else _limited(sys.stdin.buffer)
     path = Path(name)
-    with contextlib.suppress(OSError, ValueError):  # told where the file is opened
-        if name.startswith(PREFIX) and not path.exists():
-            return example_path(name.removeprefix(PREFIX))
-        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe can be read once only
-            with path.open("rb") as file:
-                return _limited(file)
+    try:
+        exists, is_pipe = path.exists(), path.exists() and not path.is_file() and not path.is_dir()
+    except (OSError, ValueError):  # a name too long: told where the file is opened
+        return path
+    if name.startswith(PREFIX) and not exists:
+        return example_path(name.removeprefix(PREFIX))
+    if is_pipe:  # which can be read once only
+        with path.open("rb") as file:
+            return _limited(file)
     return path
 
 

@@ -23,6 +23,7 @@ class Context:
     """Folders and device of a run, and where progress goes.
 
     `dtype` is the dtype that models are computed in, or "auto" for what suits device and model.
+    `picture_format` ("png", "webp", "jpeg") is that of pictures that are saved, `quality` (1 to 100) of the latter two.
     `report(value, total, preview)` is the executor's; it raises `Interrupted` when the run is to stop.
     """
 
@@ -33,6 +34,8 @@ class Context:
     device: str = "auto"
     report: Callable[[float, float, Any], None] | None = None
     dtype: str = "auto"
+    picture_format: str = "png"
+    quality: int = 90
 
     def progress(self, value: float, total: float, preview: Any = None) -> None:
         """Report that the running node has done `value` of `total` steps; raises `Interrupted` to stop it.

@@ -2,6 +2,7 @@
 
     ValueError
     ├── WorkflowError            a file, or what was asked of it, can't be read, converted or run: the user's
+    │   ├── UnknownClassError    a file has nodes of classes that nobody knows
     │   ├── NodeNotFoundError    a link or an expansion names a node that doesn't exist
     │   └── DuplicateNodeError   an expansion brings a node whose id is taken
     └── NodeInputError           a node asks, while running, for an input that isn't linked: the node's
@@ -17,6 +18,7 @@ __all__ = [
     "ListenerError",
     "NodeInputError",
     "NodeNotFoundError",
+    "UnknownClassError",
     "WorkflowError",
 ]
 
@@ -32,6 +34,10 @@ class WorkflowError(ValueError):
     def __str__(self) -> str:
         text = super().__str__()
         return f"{self.source}: {text}" if self.source else text
+
+
+class UnknownClassError(WorkflowError):
+    """A file has nodes of classes that nobody knows."""
 
 
 class NodeNotFoundError(WorkflowError):

@@ -211,7 +211,7 @@ WRITE_MODES = ("w", "a", "x", "+")
 # folder that is moved to its place as a whole.
 WRITTEN_DIRECTLY = {
     ("demo/loop.py", "open"),
-    ("nodes/files.py", "save"),
+    ("nodes/picture_formats.py", "save"),
     ("demo/evaluate.py", "save"),
     ("sweeps/folder.py", "write_bytes"),
     ("sweeps/grids.py", "save"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ..errors import WorkflowError
+from ..errors import UnknownClassError, WorkflowError
 from .definition import Declaration, Definition, parse_declaration
 from .flatten import FlatNode, Source, flatten
 from .graph import Graph, Workflow, parse_workflow, short
@@ -90,7 +90,7 @@ def _refuse_unknown(nodes: Iterable[FlatNode]) -> None:
         unknown.append(f"node {node.id}: unknown type {short(node.node.type)}{title}{origin}")
     if unknown:
         more = f"; and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        raise WorkflowError("; ".join(unknown[:5]) + more)
+        raise UnknownClassError("; ".join(unknown[:5]) + more)
 
 
 def _refuse_unknown_widgets(nodes: Iterable[FlatNode]) -> None:

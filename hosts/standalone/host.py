@@ -285,6 +285,10 @@ class StandaloneHost:
         """Where SaveImage writes."""
         return context.current().output_dir
 
+    def picture_format(self) -> tuple[str, int]:
+        """What SaveImage writes, "png", "webp" or "jpeg", and the quality of the latter two."""
+        return context.current().picture_format, context.current().quality
+
     def temp_dir(self) -> Path:
         """Where PreviewImage writes."""
         return context.current().temp_dir

@@ -13,7 +13,8 @@ from ...hosts import host
 from ...hosts.bounds import check_size
 from ...hosts.standalone.resize import PICTURE_METHODS, resize
 from ..checks import as_text, verdict
-from ..files import inside, png_text, save_pictures
+from ..files import inside, save_pictures
+from ..picture_formats import workflow_texts
 from ..picture_reading import converted, read_frames, scaled_bytes
 from ..sockets import choice, number, socket, text, whole
 
@@ -146,8 +147,9 @@ class SaveImage:
     def save_images(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None) -> dict:
         """Write the files and name them to the host."""
         folder = host.output_dir()
-        paths = save_pictures(images, folder, filename_prefix, png_text(prompt, extra_pnginfo))
-        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}, "result": (images,)}
+        texts = workflow_texts(prompt, extra_pnginfo)
+        paths = save_pictures(images, folder, filename_prefix, texts, *host.picture_format())
+        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}}
 
 
 class PreviewImage(SaveImage):
@@ -172,8 +174,8 @@ class PreviewImage(SaveImage):
     def save_images(self, images, prompt=None, extra_pnginfo=None) -> dict:
         """Write the files and name them to the host."""
         folder = host.temp_dir()
-        paths = save_pictures(images, folder, "ComfyUI_temp", png_text(prompt, extra_pnginfo), compress=1)
-        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}, "result": (images,)}
+        paths = save_pictures(images, folder, "ComfyUI_temp", workflow_texts(prompt, extra_pnginfo), compress=1)
+        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}}
 
 
 def _named(path: Path, folder: Path, kind: str) -> dict[str, str]:
