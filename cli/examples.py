@@ -15,16 +15,16 @@ from .stopping import gently
 PREFIX = "example:"
 FOLDER = Path(__file__).parents[1] / "workflows"
 EXAMPLES = {
-    "text_to_image": "the shortest way from a prompt to a picture",
-    "image_to_image": "a picture changed by a prompt, more or less with denoise",
-    "inpaint": "one half of a picture painted anew, the other kept exactly",
+    "text_to_image": "the shortest way from a prompt to an image",
+    "image_to_image": "an image changed by a prompt, more or less as denoise says",
+    "inpaint": "mask and x0: one half inpainted, the other kept exactly",
     "inpaint_repaint": "the same with RePaint",
-    "guidance_schedule": "guidance in the first half only, at a quarter less work",
+    "guidance_schedule": "guidance in the first half only, with a quarter fewer model calls",
     "guidance_curves": "four guidance curves on one seed",
     "eta_sweep": "one seed from DDIM (eta 0) to DDPM (eta 1)",
-    "variations": "four pictures of one prompt",
-    "interpolation": "seven pictures on the way from one seed to another",
-    "inversion_edit": "a picture back to its noise, and to another picture from there",
+    "variations": "four images of one prompt",
+    "interpolation": "seven images on the way from one seed to another",
+    "inversion_edit": "an image inverted to its noise, and sampled from there with another prompt",
     "film_strip": "a run from step to step",
     "controlnet": "a line drawing says where, the prompt says which colours",
     "schedule_plot": "alpha-bar, noise, guidance and eta of a run, drawn before it runs",

@@ -1,6 +1,7 @@
 """The shipped workflows from an installed package, picture formats, seeds, previews: what people ask of `run`."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -35,7 +36,9 @@ def said(capsys, code, *arguments):
 def test_every_shipped_workflow_is_listed(place, capsys):
     assert {path.stem for path in FOLDER.glob("*.json")} == set(EXAMPLES)
     out, err = said(capsys, 0, "examples")
-    assert [line.split()[0] for line in out] == list(EXAMPLES) and err == []
+    table = (FOLDER.parent / "docs" / "workflows.md").read_text()
+    assert [" | ".join(line.split(maxsplit=1)) for line in out] == re.findall(r"^\| (\w+ \| .+?) \|$", table, re.M)[1:]
+    assert err == []
 
 
 def test_examples_are_copied_and_never_over_a_file(place, capsys):
