@@ -12,6 +12,7 @@ from ..executor.errors import UnknownClassError
 from ..executor.node_check import Crash
 from ..executor.validation import Verdict
 from ..executor.validation_errors import type_name
+from .constants import misplaced_constants
 from .node_set import uses_comfyui
 from .output import escape
 from .overrides import class_of, title_of
@@ -28,7 +29,7 @@ def name_node(prompt: Prompt, node_id: str) -> str:
     return escape(f"node {node_id} ({kind})" if title == kind else f'node {node_id} ({kind} "{title}")')
 
 
-def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Collection[str]) -> list[str]:
+def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Mapping[str, type]) -> list[str]:
     """Everything that validation found, a line each."""
     if is_about_classes(verdict):
         return list(_class_faults(prompt, known_classes))
@@ -37,6 +38,10 @@ def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Collection[str]
         for node_id, entry in verdict.node_errors.items()
         for fault in entry["errors"]
         for line in _fault(prompt, node_id, fault, verdict)
+    ]
+    lines += [
+        f"{name_node(prompt, node_id)}, input {name}: takes {kind} from another node, not the value {shown(value)}"
+        for node_id, name, kind, value in misplaced_constants(prompt, verdict.outputs, known_classes)
     ]
     if lines or verdict.error is None:
         return list(dict.fromkeys(lines))

@@ -46,7 +46,7 @@ def load_node_set(arguments: argparse.Namespace) -> NodeSet:
     """What the options ask for: ComfyUI's nodes or our stand-ins, our own pack, and single packs."""
     node_set = NodeSet(_context_of(arguments))
     if arguments.output is not None:
-        _check_output(arguments.output)
+        check_output(arguments.output)
     comfyui = uses_comfyui(arguments)
     if comfyui:
         from ..executor.comfyui import load_comfyui
@@ -79,7 +79,7 @@ def _context_of(arguments: argparse.Namespace) -> Context:
     )
 
 
-def _check_output(folder: Path) -> None:
+def check_output(folder: Path) -> None:
     """See that files can be written there, before anything is computed; raises WorkflowError."""
     try:
         nearest = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))

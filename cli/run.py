@@ -14,7 +14,7 @@ from .carry import carry_over
 from .display import Display
 from .failures import failure_line
 from .messages import fault_lines, is_about_classes, name_node
-from .node_set import NodeSet, load_node_set
+from .node_set import NodeSet, check_output, load_node_set
 from .options import add_file_option, add_format_options, add_node_options, check_format, new_parser
 from .output import error_line
 from .overrides import RANDOM, Changes, class_of, find_node, parse_seed, set_inputs, set_seed
@@ -59,6 +59,7 @@ def add_parser(commands: Any) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Check all files, then run one after the other; the first that fails ends it."""
     check_format(arguments)
+    check_output(arguments.output or Context().output_dir)
     sources = open_sources(arguments.files)
     node_set = load_node_set(arguments)
     with using(node_set.context):
