@@ -73,7 +73,7 @@ def mounted(place):
 
 def test_a_disk_that_fills_up_keeps_what_was_saved(mounted):
     mounted("-o", "size=500k")  # a picture takes about 190 KiB
-    code, out, err = run({"1": IMAGE, "2": SAVE})
+    code, _, err = run({"1": IMAGE, "2": SAVE})
     assert code == 2 and len(err) == 1 and err[0].endswith("No space left on device"), err
     files = sorted(Path("output").iterdir())
     assert [file.name for file in files] == ["p_00001_.png", "p_00002_.png"]
