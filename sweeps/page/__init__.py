@@ -49,7 +49,7 @@ class Page:
         """Write it."""
         began = time.monotonic()
         template = (HERE / "page.html").read_text(encoding="utf-8")
-        for name in ("page.css", "page.js"):
+        for name in ("page.css", "cells.js", "page.js"):
             template = template.replace(f"/*{name}*/", (HERE / name).read_text(encoding="utf-8"))
         page = template.replace("/*data*/", self._data())
         with contextlib.suppress(FileNotFoundError):
