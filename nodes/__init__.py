@@ -5,6 +5,7 @@ from typing import Any
 from . import (
     conditioning,
     custom_sampling,
+    grid,
     inversion,
     latents,
     loading,
@@ -30,6 +31,7 @@ FILES = (
     inversion,
     masks,
     pictures,
+    grid,
     plot,
     custom_sampling,
 )

@@ -68,7 +68,7 @@ class _Sheet:
         self._cell_width = max(self._width, 4 * self._em)  # room for a few letters above a narrow picture
         self._caption = [self._wrap(label, self._cell_width - self._em // 2) for label in grid.columns]
         side = max((self._measure(label) for label in grid.rows), default=0)
-        self._side = min(side, max(self._cell_width, 12 * self._em)) + self._em if grid.rows else 0
+        self._side = min(side, max(self._cell_width, 12 * self._em)) + self._em if side else 0
         fits = max(1, int(self._height / self._line))
         self._labels = [self._wrap(label, self._side - self._em)[:fits] for label in grid.rows]
 
@@ -205,25 +205,25 @@ class DDIMGrid:
     """Many pictures in rows and columns, with labels."""
 
     DISPLAY_NAME = "Grid (DDIM)"
-    CATEGORY = "DDIM/pictures"
-    DESCRIPTION = "Lays pictures out in rows and columns, with what each row and column stands for at the edges."
+    CATEGORY = "DDIM/images"
+    DESCRIPTION = "Lays images out in rows and columns, with what each row and column stands for at the edges."
     FUNCTION = "lay_out"
     RETURN_TYPES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("One picture of all, with the labels.",)
+    OUTPUT_TOOLTIPS = ("One image of all, with the labels.",)
     SEARCH_ALIASES = ("XY plot", "image grid", "comparison", "contact sheet with labels")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
         """Pictures, and the labels of columns and rows."""
-        more = {f"images_{i}": socket("IMAGE", "More pictures, to follow those before.") for i in range(2, 7)}
+        more = {f"images_{i}": socket("IMAGE", "More images, to follow those before.") for i in range(2, 7)}
         return {
             "required": {
-                "images": socket("IMAGE", "The pictures, row by row."),
-                "columns": whole(4, 1, 1000, "Pictures in a row."),
+                "images": socket("IMAGE", "The images, row by row."),
+                "columns": whole(4, 1, 1000, "Images in a row."),
                 "column_labels": text("", "What each column stands for, a line each; empty for no labels."),
                 "row_labels": text("", "What each row stands for, a line each; empty for no labels."),
-                "title": text("", "What all pictures have in common, above them; empty for none.", multiline=False),
-                "gap": whole(4, 0, 256, "White pixels between two pictures."),
+                "title": text("", "What all images have in common, above them; empty for none.", multiline=False),
+                "gap": whole(4, 0, 256, "White pixels between two images."),
             },
             "optional": more,
         }
