@@ -1,6 +1,10 @@
 """What two prompts must have in common to be the same: class and inputs of every node."""
 
 
+CANVAS = ("LOAD_3D", "LOAD_3D_ANIMATION")
+"""Types of inputs that the editor fills in from its canvas as it queues."""
+
+
 def essence(prompt, object_info):
     """Class and inputs per node, numbers by value.
 
@@ -14,7 +18,7 @@ def _node(node, info):
     return node.get("class_type"), {
         name: value
         for name, value in node["inputs"].items()
-        if is_link(value) or (("." in name or name in types) and types.get(name) != "LOAD_3D")
+        if is_link(value) or (("." in name or name in types) and types.get(name) not in CANVAS)
     }
 
 
