@@ -160,10 +160,11 @@ LATER_KEYS = {"is_input_list", "has_intermediate_output", "search_aliases", "dev
 def test_all_classes_describe_themselves_as_in_comfyuis_server(run_comfyui, tmp_path):
     """Every key of every class but those of paid services; file lists too, for both look into the same folders."""
     with run_comfyui({}, "--disable-api-nodes") as server:
-        theirs = server.asked("/object_info")
+        server.asked("/object_info")  # nodes make folders when they are first asked
         made = tmp_path / "described.json"
         line = [sys.executable, "-c", DESCRIBE, os.environ["COMFYUI_DIR"], str(server.base), str(made)]
         done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
+        theirs = server.asked("/object_info")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "IMPORT FAILED" not in done.stderr
     described = json.loads(made.read_text())
