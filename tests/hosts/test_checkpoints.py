@@ -81,7 +81,8 @@ def runners(models, tmp_path_factory):
     Image.fromarray(pixels).save(base / "input" / "picture.png")
     mask = torch.zeros(64, 64, dtype=torch.uint8)
     mask[16:, :40] = 255
-    Image.fromarray(mask.numpy()).save(base / "input" / "mask.png")
+    # in colour: ComfyUI 0.33 reads the white of a grey file as 0.9961
+    Image.fromarray(mask.numpy()).convert("RGB").save(base / "input" / "mask.png")
     context = Context(
         input_dir=base / "input",
         output_dir=base / "output",
