@@ -9,7 +9,7 @@ from typing import Any
 from ..executor.context import using
 from ..executor.errors import UnknownClassError, WorkflowError
 from ..executor.executor import Executor
-from .messages import COMFYUI_HELPS, comfyui_helps, fault_lines, is_about_classes
+from .messages import COMFYUI_HELPS, comfyui_helps, fault_lines, has_unknown_class
 from .node_set import NodeSet, load_node_set
 from .options import add_file_option, add_node_options, new_parser
 from .output import error_line, one_line
@@ -50,7 +50,7 @@ def _faults(name: str, node_set: NodeSet, executor: Executor) -> Iterator[Workfl
         with named(source.name):
             nodes = source.prompt(node_set.object_info).nodes
             verdict = executor.check(nodes)
-            kind = UnknownClassError if is_about_classes(verdict) else WorkflowError
+            kind = UnknownClassError if has_unknown_class(nodes, executor.node_classes) else WorkflowError
             for line in fault_lines(nodes, verdict, executor.node_classes):
                 yield kind(f"{source.name}: {line}")
     except WorkflowError as error:

@@ -31,7 +31,7 @@ def name_node(prompt: Prompt, node_id: str) -> str:
 
 def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Mapping[str, type]) -> list[str]:
     """Everything that validation found, a line each."""
-    if is_about_classes(verdict):
+    if verdict.error is not None and verdict.error["type"] in ("invalid_prompt", "missing_node_type"):
         return list(_class_faults(prompt, known_classes))
     lines = [
         line
@@ -68,9 +68,10 @@ def _class_faults(prompt: Prompt, known_classes: Collection[str]) -> Iterator[st
             yield f"node {node_id}{called}: unknown node class {kind!r}{origin}{hint}"
 
 
-def is_about_classes(verdict: Verdict) -> bool:
-    """Whether nodes lack a class, or have one that nobody knows."""
-    return verdict.error is not None and verdict.error["type"] in ("invalid_prompt", "missing_node_type")
+def has_unknown_class(prompt: Prompt, known_classes: Collection[str]) -> bool:
+    """Whether a node is of a class that nobody knows."""
+    kinds = [node.get("class_type") for node in prompt.values()]
+    return any(isinstance(kind, str) and kind not in known_classes for kind in kinds)
 
 
 def comfyui_helps(error: Exception, arguments: argparse.Namespace) -> bool:

@@ -13,7 +13,7 @@ from ..executor.executor import Executor, RunResult
 from .carry import carry_over
 from .display import Display
 from .failures import failure_line
-from .messages import fault_lines, is_about_classes, name_node
+from .messages import fault_lines, has_unknown_class, name_node
 from .node_set import NodeSet, check_output, load_node_set
 from .options import add_file_option, add_format_options, add_node_options, check_format, new_parser
 from .output import error_line
@@ -114,7 +114,8 @@ class _Job:
             verdict = executor.check(self._nodes, self._targets)
             lines = fault_lines(self._nodes, verdict, executor.node_classes)
             if lines:
-                kind = UnknownClassError if is_about_classes(verdict) else WorkflowError
+                unknown = has_unknown_class(self._nodes, executor.node_classes)
+                kind = UnknownClassError if unknown else WorkflowError
                 more = f" (and {len(lines) - 1} more: comfyui-ddim check lists all)" if len(lines) > 1 else ""
                 raise kind(f"{lines[0]}{more}")
 

@@ -244,7 +244,8 @@ def test_a_bad_value_is_a_line(place, capsys, change, line):
 
 def test_only_names_a_node_whose_class_is_a_list(place, capsys):
     broken({("1", "class_type"): []})
-    assert len(said(capsys, 2, "run", "w.json", "--only", "1")[1]) == 1
+    (err,) = said(capsys, 2, "run", "w.json", "--only", "1")[1]
+    assert err.endswith("node 1: class_type is [], expected the name of a node class")
 
 
 def test_windows_separators_in_names(place, capsys):
