@@ -3,6 +3,7 @@
 import { PRESETS, presetPoints, tidy } from './curve.js'
 import { shortNumber } from './geometry.js'
 import { html } from './dom.js'
+import { say } from './words.js'
 
 /** A row of buttons that draw a preset from the curve's first value to its last. */
 export function presetButtons(picture) {
@@ -13,14 +14,16 @@ export function presetButtons(picture) {
     picture.on.draw(presetPoints(name, start, end))
     picture.on.done()
   }
-  const button = (name) => html('button', { type: 'button', textContent: name, title: `Draw: ${name}`, onclick: () => draw(name) })
+  const button = (name) => {
+    const label = say(name)
+    return html('button', { type: 'button', name, textContent: label, title: say('draw', { preset: label }), onclick: () => draw(name) })
+  }
   return html('div', { className: 'ddim-curve-presets' }, ...PRESETS.map(button))
 }
 
 /** The number at the axis's `end` ("low" or "high"); `follow(frame, state)` brings it up to date. */
 export function axisEnd(picture, end) {
-  const title = 'The axis ends here. Type a number; empty fits the values.'
-  const input = html('input', { className: `ddim-curve-end ddim-curve-${end}`, title, ariaLabel: `${end} end of the axis` })
+  const input = html('input', { className: `ddim-curve-end ddim-curve-${end}`, title: say('axis'), ariaLabel: say(end) })
   input.onchange = () => {
     const value = input.value.trim() ? Number(input.value) : null
     const { low, high } = { ...picture.state, [end]: value }

@@ -6,6 +6,7 @@ import { fitRange, gridValues, shortNumber, shownLabels, toX, toY } from './geom
 import { html, svg } from './dom.js'
 import { Pointer } from './pointer.js'
 import { STYLE } from './style.js'
+import { say } from './words.js'
 
 const MARGIN = { left: 34, right: 12, top: 14, bottom: 30 }
 
@@ -82,7 +83,7 @@ export class CurveView {
 
   #describe(frame, values, steps, notice) {
     const spoken = values.map((value) => shortNumber(value, frame.high - frame.low)).join(', ')
-    this.svg.setAttribute('aria-label', notice || `Values of the ${steps} steps: ${spoken}`)
+    this.svg.setAttribute('aria-label', notice || say('values', { steps, values: spoken }))
     this.notice.textContent = notice
     this.element.classList.toggle('ddim-curve-off', Boolean(notice))
   }
@@ -103,9 +104,11 @@ export class CurveView {
 
   #words(values) {
     const point = this.points?.[this.chosen]
-    if (this.leaving) return 'let go to remove'
-    if (!this.held && this.over in values) return `step ${this.over + 1} of ${values.length}: ${tidy(values[this.over], 1e-4)}`
-    return point ? `progress ${point[0]}: ${point[1]}` : this.state.foot
+    if (this.leaving) return say('release')
+    if (!this.held && this.over in values) {
+      return say('step', { step: this.over + 1, steps: values.length, value: tidy(values[this.over], 1e-4) })
+    }
+    return point ? say('point', { u: point[0], value: point[1] }) : this.state.foot
   }
 }
 

@@ -1,4 +1,4 @@
-/** What ComfyUI-DDIM adds to the editor: the picture of a curve on the nodes that make one. */
+/** What ComfyUI-DDIM adds to the editor: the picture of a curve on the nodes that make one; who decides a sampler's cfg. */
 
 import { app } from '../../scripts/app.js'
 import { formatCurve, guidanceCurve, parseCurve, stepValues } from './curve.js'
@@ -6,6 +6,7 @@ import { html } from './dom.js'
 import { CurveView } from './curve_view.js'
 import { stepsDownstream } from './steps.js'
 import { PAGE_STYLE } from './style.js'
+import { learn, say } from './words.js'
 
 const STEPS = 20
 const HEIGHT = 190
@@ -21,7 +22,7 @@ const SOURCES = {
     inputs: ['curve'],
     editable: true,
     read: (text) => parseCurve(text),
-    notice: (node) => (isWired(node, 'values') ? 'The wired values count, not this curve.' : ''),
+    notice: (node) => (isWired(node, 'values') ? say('valuesCount') : isWired(node, 'drawn') ? say('drawnCounts') : ''),
   },
   DDIMGuidanceSchedule: {
     inputs: ['shape', 'start', 'end', 'first', 'last'],
@@ -81,11 +82,11 @@ class CurveWidget {
     const counted = stepsDownstream(node)
     const steps = counted ?? Math.round(Math.min(1000, Math.max(1, Number(node.properties.steps) || STEPS)))
     const wired = source.inputs.find((name) => isWired(node, name))
-    const notice = source.notice(node) || (wired ? `'${wired}' is wired: its value is known when it runs.` : '')
+    const notice = source.notice(node) || (wired ? say('wired', { input: wired }) : '')
     const seen = JSON.stringify([values, low, high, steps, counted === null, notice])
     if (seen === this.seen) return
     this.seen = seen
-    const foot = counted === null ? `${steps} steps (no sampler wired)` : `${steps} steps`
+    const foot = say(counted === null ? 'alone' : 'steps', { steps })
     this.picture.show({ ...this.curve(values, steps, notice), steps, low, high, foot })
   }
 
@@ -122,16 +123,48 @@ function letTheEditorPan(element) {
   pass('pointerup', 'processMouseUp', middle)
 }
 
-const shown = new Set()
+/** A sampler whose guider is wired says so at cfg, which doesn't count then. */
+class GuidedCfg {
+  constructor(node) {
+    this.node = node
+    this.widget = widgetOf(node, 'cfg')
+    this.label = this.widget.label
+  }
+
+  refresh() {
+    const { node, widget, label } = this
+    const guided = isWired(node, 'guider')
+    if (guided === Boolean(widget.disabled)) return
+    widget.disabled = guided
+    widget.label = guided ? say('guider', { name: label ?? 'cfg' }) : label
+    node.setDirtyCanvas(true, true)
+  }
+}
+
+/** What follows the graph: steps, wires, undo and files change without a word to the node they matter to. */
+const followers = new Set()
+
+function refreshAll() {
+  for (const follower of followers) follower.refresh()
+}
+
+function follow(node, follower) {
+  followers.add(follower)
+  const { onRemoved, onConnectionsChange } = node
+  node.onRemoved = function (...rest) {
+    followers.delete(follower)
+    return onRemoved?.apply(this, rest)
+  }
+  node.onConnectionsChange = function (...rest) {
+    const answer = onConnectionsChange?.apply(this, rest)
+    queueMicrotask(refreshAll) // once the wire is there, or gone
+    return answer
+  }
+  return follower
+}
 
 function addCurve(node, source) {
-  const curve = new CurveWidget(node, source)
-  shown.add(curve)
-  const removed = node.onRemoved
-  node.onRemoved = function (...rest) {
-    shown.delete(curve)
-    return removed?.apply(this, rest)
-  }
+  const curve = follow(node, new CurveWidget(node, source))
   for (const name of source.inputs) {
     const widget = widgetOf(node, name)
     const before = widget.callback
@@ -167,16 +200,23 @@ app.registerExtension({
   nodeCreated(node) {
     const source = SOURCES[node.comfyClass]
     if (source) addCurve(node, source)
+    if (node.comfyClass === 'DDIMSampler') follow(node, new GuidedCfg(node))
     if (node.comfyClass?.startsWith('DDIM')) makeRoom(node)
   },
 
-  setup() {
+  loadedGraphNode(node) {
+    if (node.comfyClass?.startsWith('DDIM')) queueMicrotask(refreshAll)
+  },
+
+  afterConfigureGraph() {
+    // Now, and once more when nodes that are elements of the page stand there.
+    refreshAll()
+    setTimeout(refreshAll, 200)
+  },
+
+  async setup() {
     document.head.append(html('style', { textContent: PAGE_STYLE }))
-    // Steps, wires, undo and files change without a word to the node; whatever changes makes the canvas draw.
-    const before = app.canvas.onDrawForeground
-    app.canvas.onDrawForeground = function (...rest) {
-      before?.apply(this, rest)
-      for (const curve of shown) curve.refresh()
-    }
+    app.api.addEventListener('graphChanged', refreshAll)
+    await learn(app.api, app.extensionManager.setting.get('Comfy.Locale'))
   },
 })

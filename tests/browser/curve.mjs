@@ -38,7 +38,7 @@ export async function press(page, keys) {
   await page.waitForTimeout(keys.some((key) => key.startsWith('Control')) ? 1500 : 100)
 }
 
-export const preset = async (page, name) => (await part(page, `button[title="Draw: ${name}"]`)).click()
+export const preset = async (page, name) => (await part(page, `button[name="${name}"]`)).click()
 
 /** Types a number in at the end of the axis. */
 export async function axis(page, { end, value }) {
@@ -54,6 +54,8 @@ export async function set(page, { type, widget, value }) {
     widget.value = value
     widget.callback?.(value)
     app.canvas.setDirty(true, true)
+    const { changeTracker } = app.extensionManager.workflow.activeWorkflow
+    ;(changeTracker.captureCanvasState ?? changeTracker.checkState).call(changeTracker) // as when the mouse lets go
   }, [type, widget, value])
   await page.waitForTimeout(600)
 }

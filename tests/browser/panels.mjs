@@ -56,6 +56,7 @@ export async function speak(page, { locale, node, widget }) {
   }, [node, widget])
   await page.mouse.move(x - 5, y)
   await page.mouse.move(x, y)
+  await page.locator('.node-tooltip', { hasText: /\S/ }).waitFor() // it stands there empty before
   return { names, tooltip: await page.locator('.node-tooltip').textContent() }
 }
 

@@ -128,11 +128,17 @@ export async function interrupt(page) {
   return { answered: time, last: await page.evaluate(() => Math.max(...told.filter((t) => t.kind === 'progress').map((t) => t.value))) }
 }
 
-/** What the page says about an error: its dialogs and notes, and which nodes it marks. */
+/** What the page says about an error: its dialogs, notes and, where it has one, panel of details; and which nodes it marks. */
 export async function complaints(page) {
   await page.waitForTimeout(800)
+  const details = page.getByTestId('error-overlay-see-errors')
+  if (await details.count()) {
+    await details.click()
+    await page.locator('[data-testid^="error-group-"]').first().waitFor()
+    await page.waitForTimeout(800)
+  }
   const said = await page.evaluate(() => ({
-    words: [...document.querySelectorAll('[role=dialog], .p-dialog, .p-toast')].map((part) => part.textContent).join('\n'),
+    words: [...document.querySelectorAll('[role=dialog], .p-dialog, .p-toast, [data-testid^="error-group-"]')].map((part) => part.textContent).join('\n'),
     marked: app.graph.nodes.filter((node) => node.has_errors || app.lastNodeErrors?.[node.id] || app.lastExecutionError?.node_id == node.id).map((node) => node.type),
   }))
   for (let i = 0; i < 2; i++) await page.keyboard.press('Escape')

@@ -33,7 +33,7 @@ def test_a_dragged_curve_reaches_the_sampler(server, page, curve):
     assert end > 2
     ran = page("run")
     (node,) = (node for node in ran["prompt"].values() if node["class_type"] == "DDIMCurve")
-    assert node["inputs"] == {"curve": text}
+    assert node["inputs"] == {"curve": text, "drawn_range": "0, 10"}
     (dragged,) = server.pictures(server.history(ran["answer"]["prompt_id"]))
     node["class_type"] = "DDIMGuidanceSchedule"
     node["inputs"] = {"shape": "linear", "start": 7.5, "end": end, "first": 0.0, "last": 1.0}
@@ -115,8 +115,8 @@ def test_the_file_and_the_prompt_hold_the_text_alone(page, curve):
     page("drag", {"from": points[1], "to": moved(points[1], 10, 10)})
     saved = page("save")
     node = next(n for n in saved["workflow"]["nodes"] if n["type"] == "DDIMCurve")
-    assert node["widgets_values"] == [curve()["text"]]
-    assert saved["output"]["99"]["inputs"] == {"curve": curve()["text"]}
+    assert node["widgets_values"] == [curve()["text"], "0, 10"]
+    assert saved["output"]["99"]["inputs"] == {"curve": curve()["text"], "drawn_range": "0, 10"}
     page("open", {"workflow": saved["workflow"], "view": [40, 420]})
     assert page("save")["output"] == saved["output"]
 
@@ -143,7 +143,8 @@ def test_a_list_by_wire_takes_its_place(server, page, drawn):
     assert page("curve")["notice"] == "The wired values count, not this curve."
     assert page("curve")["points"] == []
     ran = page("run")
-    assert ran["prompt"]["99"]["inputs"] == {"curve": "0: 7.5, 1: 1", "values": ["100", 0]}
+    wanted = {"curve": "0: 7.5, 1: 1", "values": ["100", 0], "drawn_range": "0, 10"}
+    assert ran["prompt"]["99"]["inputs"] == wanted
     assert list(server.pictures(server.history(ran["answer"]["prompt_id"])))
 
 

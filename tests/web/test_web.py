@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -104,3 +105,27 @@ def test_guidance_schedules_look_as_they_are():
     for each, theirs in zip(given, found, strict=True):
         (curve,) = DDIMGuidanceSchedule().make(*each)
         assert theirs == pytest.approx([value_of(curve, u) for u in us], abs=1e-12), each
+
+
+def words(language):
+    """The scripts' words: English as they have them, others as the editor gives them."""
+    if language == "en":
+        script = (
+            f"import {{ ENGLISH }} from {json.dumps((WEB / 'words.js').as_uri())}; console.log(JSON.stringify(ENGLISH))"
+        )
+        return json.loads(node("--input-type=module", "-e", script))
+    return json.loads((WEB.parent / "locales" / language / "main.json").read_text(encoding="utf-8"))["ddimCurve"]
+
+
+@pytest.mark.parametrize("language", ["ko", "zh"])
+def test_the_scripts_speak_other_languages(language):
+    """Every word is there, with the same gaps to fill, and the scripts ask for no other."""
+    own, translated = words("en"), words(language)
+    gaps = re.compile(r"\[\w+\]")
+    assert {key: sorted(gaps.findall(text)) for key, text in translated.items()} == {
+        key: sorted(gaps.findall(text)) for key, text in own.items()
+    }
+    assert not [key for key, text in translated.items() if text == own[key]]
+    scripts = "".join(path.read_text() for path in WEB.glob("*.js"))
+    assert set(re.findall(r"say\('(\w+)'", scripts)) <= set(own)
+    assert not re.search(r"app\.canvas\.\w+ = ", scripts)  # the canvas's own functions stay its own
