@@ -9,10 +9,11 @@ from typing import Any
 from ..executor.context import using
 from ..executor.errors import UnknownClassError, WorkflowError
 from ..executor.executor import Executor
-from .messages import COMFYUI_HELPS, comfyui_helps, fault_lines, has_unknown_class
-from .node_set import NodeSet, load_node_set
+from ..prompts.escape import one_line
+from ..prompts.messages import COMFYUI_HELPS, fault_lines, has_unknown_class
+from .node_set import NodeSet, comfyui_helps, load_node_set
 from .options import add_file_option, add_node_options, new_parser
-from .output import error_line, one_line
+from .output import error_line
 from .sources import named, open_source
 
 

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..executor.errors import WorkflowError
+from ..prompts.escape import escape
+from ..prompts.messages import COMFYUI_HELPS
 from . import check, convert, examples, nodes, run, show, sweep
-from .messages import COMFYUI_HELPS, comfyui_helps
-from .output import Results, error_line, escape, guarded_streams
+from .node_set import comfyui_helps
+from .output import Results, error_line, guarded_streams
 from .stopping import Stopped
 
 COMMANDS = (run, sweep, check, show, convert, nodes, examples)

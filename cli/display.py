@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..executor.context import Context
-from .messages import name_node
-from .output import escape
+from ..prompts.escape import escape
+from ..prompts.messages import name_node
 
 
 class Display:

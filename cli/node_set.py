@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..executor.context import Context, using
-from ..executor.errors import WorkflowError
+from ..executor.errors import UnknownClassError, WorkflowError
 from ..executor.object_info import object_info
 
 
@@ -40,6 +40,12 @@ def uses_comfyui(arguments: argparse.Namespace) -> Path | None:
     """The ComfyUI checkout whose nodes are to be used, if any."""
     folder = getattr(arguments, "comfyui", None) or os.environ.get("COMFYUI_DIR")
     return Path(folder) if folder else None
+
+
+def comfyui_helps(error: Exception, arguments: argparse.Namespace) -> bool:
+    """Whether a file has nodes of unknown classes, and ComfyUI's weren't looked at."""
+    others = uses_comfyui(arguments) or getattr(arguments, "object_info", None)
+    return isinstance(error, UnknownClassError) and not others
 
 
 def load_node_set(arguments: argparse.Namespace) -> NodeSet:

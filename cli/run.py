@@ -10,14 +10,14 @@ from typing import Any
 from ..executor.context import Context, using
 from ..executor.errors import UnknownClassError, WorkflowError
 from ..executor.executor import Executor, RunResult
-from .carry import carry_over
+from ..prompts.carry import carry_over
+from ..prompts.failures import failure_line
+from ..prompts.messages import fault_lines, has_unknown_class, name_node
+from ..prompts.overrides import RANDOM, Changes, class_of, find_node, parse_seed, set_inputs, set_seed
 from .display import Display
-from .failures import failure_line
-from .messages import fault_lines, has_unknown_class, name_node
 from .node_set import NodeSet, check_output, load_node_set
 from .options import add_file_option, add_format_options, add_node_options, check_format, new_parser
 from .output import error_line
-from .overrides import RANDOM, Changes, class_of, find_node, parse_seed, set_inputs, set_seed
 from .sources import Source, named, open_sources
 from .stopping import Stopped, gently
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..executor.context import using
 from ..executor.graph import is_link, links
+from ..prompts.overrides import Prompt, class_of, inputs_of, title_of
 from .definition_texts import allowed
 from .node_set import load_node_set
 from .options import add_file_option, add_node_options, new_parser
-from .overrides import Prompt, class_of, inputs_of, title_of
 from .sources import open_sources
 
 

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 
 from ..executor.errors import WorkflowError
 from ..executor.reading import Changes, Documents, Prompt, prompt_of, read_documents
+from ..prompts.escape import escape
 from .examples import PREFIX, example_path
-from .output import escape
 
 MAX_STREAM = 256 * 2**20
 """Bytes read of standard input or a pipe; a picture with a workflow in it is smaller."""

@@ -14,6 +14,7 @@ from typing import Any
 from ..executor.context import using
 from ..executor.errors import WorkflowError
 from ..executor.executor import Executor
+from ..prompts.overrides import find_node, set_inputs
 from ..sweeps.cells import Cells
 from ..sweeps.check import check_cells
 from ..sweeps.folder import SweepFolder
@@ -24,7 +25,6 @@ from ..sweeps.worker import NodeSet
 from .node_set import load_node_set
 from .options import add_node_options, new_parser
 from .output import error_line
-from .overrides import find_node, set_inputs
 from .sources import named, open_source
 from .stopping import Stopped, gently
 

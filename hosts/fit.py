@@ -1,8 +1,9 @@
-"""Batches and masks brought to a latent: every rule there is, by name, the same in both hosts.
+"""Batches and masks brought to a latent: every rule there is, by name.
 
-What is wanted for each image (x_T, x0, a latent) is one for all, or one each: anything else is an error, for which of
-them should be left out can't be guessed. Masks, ControlNet hints and texts go by ComfyUI's rule: they are cut, or begun
-again from the first.
+x_T, x0 and latents are one for all images or one each (`one_or_each`): anything else is an error, for which of them to
+leave out can't be guessed. Masks, ControlNet hints and the texts of prompts with several entries go by ComfyUI's rule:
+cut, or begun again from the first (`cycled`, `latent_mask`). What an inpainting model is shown is spread (`spread`), as
+there. Inside ComfyUI its own code does the latter two; tests hold both hosts to the same result.
 """
 
 import math

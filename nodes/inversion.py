@@ -43,11 +43,11 @@ class DDIMInvert:
                 "cfg": number(1.0, 0, 100, 0.1, "Guidance scale during inversion; 1 (off) is the most stable."),
                 "mode": choice(
                     ["plain", "fixed point", "exact"],
-                    "plain: one model call a step. fixed point: several, until a step fits. exact: also records the "
-                    "remaining errors, for the sampler to undo.",
+                    "plain: one model call per step. fixed point: several, until the step converges. exact: also "
+                    "records the remaining errors, for the sampler to undo.",
                     "fixed point",
                 ),
-                "iterations": whole(5, 1, 100, "fixed point, exact: at most this many model calls a step."),
+                "iterations": whole(5, 1, 100, "fixed point: at most this many model calls per step; exact: one more."),
                 "tolerance": number(1e-4, 0, 1, 1e-5, "fixed point: a step whose error is at most this is done."),
                 "damping": number(
                     1.0, 0.05, 1, 0.05, "Fraction of each correction that is applied; lower is more stable."

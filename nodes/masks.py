@@ -44,7 +44,7 @@ class DDIMMask:
     CATEGORY = "DDIM/images"
     DESCRIPTION = (
         "Draws a mask, or feathers and inverts one that is wired in. White (1) is inpainted, black (0) is kept. "
-        "A wired mask and the drawn shape add up, unless the shape is 'none'."
+        "A wired mask and the drawn shape are combined (maximum), unless the shape is 'none'."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("MASK",)

@@ -30,7 +30,7 @@ class DDIMNoise:
                 "variation_seed": whole(1, 0, 2**64 - 1, "The seed to blend toward."),
                 "strength": number(0.0, 0, 1, 0.01, "How far to blend: 0 is the first seed's noise, 1 the other's."),
                 "frames": whole(
-                    1, 1, 1000, "How many, evenly from no blend to the full strength; 1 has the full strength alone."
+                    1, 1, 1000, "Number of frames, from no blend to the full strength; 1 gives the full strength alone."
                 ),
             },
             "optional": {

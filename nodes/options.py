@@ -50,7 +50,7 @@ class DDIMOptions:
                     False, "Snap predictions to the codebook; for models with a VQ first stage only."
                 ),
                 "log_every_t": whole(
-                    1, 1, 1000, "Keep each n-th step, and the last, for the sampler's steps outputs; 1 keeps all."
+                    1, 1, 1000, "Keep every n-th step, and the last, for the sampler's steps outputs; 1 keeps all."
                 ),
                 "repaint_jump_length": whole(10, 1, 1000, "RePaint: how many steps each jump goes back."),
                 "repaint_repeats": whole(1, 1, 100, "RePaint: how many times each stretch of steps is run; 1 is off."),

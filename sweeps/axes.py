@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cli.overrides import find_node, inputs_of, title_of
 from ..executor.errors import WorkflowError
 from ..executor.graph import is_link
+from ..prompts.overrides import find_node, inputs_of, title_of
 from .values import Kind, Source, distinct, parse_steps, parse_value
 
 __all__ = ["Axis", "AxisReader", "Target"]

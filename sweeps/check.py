@@ -19,10 +19,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..cli.messages import fault_lines, name_node
 from ..executor.errors import WorkflowError
 from ..executor.executor import Executor
 from ..executor.graph import links
+from ..prompts.messages import fault_lines, name_node
 from .axes import Prompt, Target
 from .cells import Cells
 from .values import Kind

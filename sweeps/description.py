@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..cli.messages import name_node
 from ..executor.context import Context
+from ..prompts.messages import name_node
 from .axes import Axis, Prompt
 
 __all__ = ["changes_since", "describe", "drawn_steps", "hash_files"]

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..cli.carry import carry_over
-from ..cli.failures import failure_line
-from ..cli.messages import fault_lines
 from ..executor.context import Context
 from ..executor.executor import Executor, RunResult
 from ..executor.object_info import object_info
 from ..executor.reading import Changes, Documents, prompt_of
+from ..prompts.carry import carry_over
+from ..prompts.failures import failure_line
+from ..prompts.messages import fault_lines
 from .axes import Prompt
 from .cells import Cells
 from .folder import PICTURES, SweepFolder, files_of, stage

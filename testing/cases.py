@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..cli.overrides import title_of
 from ..executor.errors import WorkflowError
+from ..prompts.overrides import title_of
 from .references import slug
 
 REFERENCES = "references"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..cli.overrides import title_of
 from ..executor.errors import WorkflowError
+from ..prompts.overrides import title_of
 from .cases import Case, CaseFile
 from .comparison import References, Shot
 from .expectations import check_again, check_finite, check_node, check_run, nodes_called

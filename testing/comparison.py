@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cli.overrides import title_of
+from ..prompts.overrides import title_of
 from .cases import Case
 from .measures import LIMITS, beyond, compare_pictures, compare_tensors, difference_picture, is_latent, is_pictures
 from .references import read_picture, read_tensor, slug, stored_form, write_picture, write_stored

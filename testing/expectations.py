@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..cli.messages import name_node
-from ..cli.overrides import title_of
 from ..executor.errors import WorkflowError
+from ..prompts.messages import name_node
+from ..prompts.overrides import title_of
 from .cases import Case, Color, Expectation
 from .measures import as_array, as_pictures, is_latent, is_pictures, is_tensor
 from .results import Outcome

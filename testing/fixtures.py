@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..cli.overrides import find_node
 from ..executor.context import using
 from ..executor.errors import WorkflowError
+from ..prompts.overrides import find_node
 from .comparison import check_limits, compare_with
 from .measures import is_latent, is_tensor
 from .references import slug, stored_form, write_stored

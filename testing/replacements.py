@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import replacing
-from ..cli.overrides import title_of
 from ..executor.errors import WorkflowError
 from ..executor.graph import is_link
+from ..prompts.overrides import title_of
 from .measures import is_tensor
 from .session import Comfy, Job
 from .taps import ANYTHING, Prompt

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..cli.messages import name_node
-from ..cli.overrides import find_node, title_of
 from ..executor.errors import WorkflowError
 from ..executor.executor import RunResult
+from ..prompts.messages import name_node
+from ..prompts.overrides import find_node, title_of
 from .taps import PREFIX, Link, Prompt
 
 

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from ..cli.failures import failure_line
-from ..cli.messages import fault_lines
-from ..cli.overrides import find_node, set_inputs, set_seed
 from ..executor.context import using
 from ..executor.errors import WorkflowError
 from ..executor.executor import Executor, RunResult
 from ..executor.reading import read_workflow
 from ..executor.validation import Verdict
+from ..prompts.failures import failure_line
+from ..prompts.messages import fault_lines
+from ..prompts.overrides import find_node, set_inputs, set_seed
 from .keys import COMFY
 from .memory import Peak
 from .packs import load_nodes

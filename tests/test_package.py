@@ -22,9 +22,10 @@ ALLOWED = {
     "hosts.comfyui": {"hosts", "sampler", "networks", "executor.context", "demo"},
     "nodes": {"nodes", "hosts", "sampler", "atomic"},
     "nodes.core": {"nodes", "hosts", "sampler"},
-    "cli": {"cli", "executor", "nodes", "atomic", "sweeps"},
-    "sweeps": {"sweeps", "executor", "nodes", "atomic", "cli.carry", "cli.failures", "cli.messages", "cli.overrides"},
-    "testing": {"testing", "cli", "executor", "atomic"},
+    "prompts": {"prompts", "executor"},
+    "cli": {"cli", "executor", "nodes", "atomic", "prompts", "sweeps"},
+    "sweeps": {"sweeps", "executor", "nodes", "atomic", "prompts"},
+    "testing": {"testing", "cli", "executor", "atomic", "prompts"},
     "demo": {"demo", "sampler", "networks", "atomic"},
     "": {"nodes", "cli"},
 }

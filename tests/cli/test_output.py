@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from comfyui_ddim.cli import main
-from comfyui_ddim.cli.output import escape, to_json
+from comfyui_ddim.cli.output import to_json
+from comfyui_ddim.prompts.escape import escape
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ..executor.errors import UnknownClassError
 from ..executor.node_check import Crash
 from ..executor.validation import Verdict
 from ..executor.validation_errors import type_name
 from .constants import misplaced_constants
-from .node_set import uses_comfyui
-from .output import escape
+from .escape import escape
 from .overrides import class_of, title_of
 
 Prompt = dict[str, dict[str, Any]]
@@ -72,12 +69,6 @@ def has_unknown_class(prompt: Prompt, known_classes: Collection[str]) -> bool:
     """Whether a node is of a class that nobody knows."""
     kinds = [node.get("class_type") for node in prompt.values()]
     return any(isinstance(kind, str) and kind not in known_classes for kind in kinds)
-
-
-def comfyui_helps(error: Exception, arguments: argparse.Namespace) -> bool:
-    """Whether a file has nodes of unknown classes, and ComfyUI's weren't looked at."""
-    others = uses_comfyui(arguments) or getattr(arguments, "object_info", None)
-    return isinstance(error, UnknownClassError) and not others
 
 
 def _fault(prompt: Prompt, node_id: str, fault: Mapping[str, Any], verdict: Verdict) -> Iterator[str]:

@@ -14,7 +14,7 @@ from ..executor.graph import is_link, links
 from .overrides import Prompt, class_of, inputs_of
 
 WIDGETS = frozenset(["INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"])
-OWN = __name__.partition(".cli")[0]
+OWN = __name__.partition(".prompts")[0]
 
 
 def misplaced_constants(
