@@ -20,7 +20,7 @@ from ..sweeps.check import check_cells
 from ..sweeps.folder import SweepFolder
 from ..sweeps.grids import Layout, read_layout, write_grids
 from ..sweeps.resume import count_done
-from ..sweeps.sweep import Cell, Options, Sweep, read_axes
+from ..sweeps.sweep import Cell, Options, Sweep, read_axes, settled, source_hash
 from ..sweeps.worker import NodeSet
 from .node_set import load_node_set
 from .options import add_node_options, new_parser
@@ -85,9 +85,11 @@ def command(arguments: argparse.Namespace) -> int:
     with using(loaded.context), named(source.name):
         changes = set_inputs(prompt.nodes, arguments.set, loaded.object_info)
         prompt = source.prompt(loaded.object_info, changes)
-        targets = None if arguments.only is None else tuple(find_node(prompt.nodes, name) for name in arguments.only)
-        axes = read_axes(prompt.nodes, arguments.over, loaded.object_info, node_set, arguments.output, arguments.rows)
-        cells = Cells(prompt.nodes, axes)
+        read_from = source_hash(source.documents, changes)
+        nodes = settled(prompt.nodes, read_from, arguments.output)
+        targets = None if arguments.only is None else tuple(find_node(nodes, name) for name in arguments.only)
+        axes = read_axes(nodes, arguments.over, loaded.object_info, node_set, arguments.output, arguments.rows)
+        cells = Cells(nodes, axes)
         layouts = [read_layout(text, axes) for text in arguments.grid_of or [None] * arguments.grid]
         check_cells(cells, Executor(loaded.classes), targets, loaded.object_info)
     if arguments.dry_run:
@@ -104,7 +106,7 @@ def command(arguments: argparse.Namespace) -> int:
         source.documents,
         changes,
         _options(arguments),
-        {"name": Path(source.name).stem, "command": _remake(arguments, source.name)},
+        {"name": Path(source.name).stem, "command": _remake(arguments, source.name), "source": read_from},
     )
     return _run(running, layouts, arguments)
 

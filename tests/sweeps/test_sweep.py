@@ -341,3 +341,28 @@ def test_a_full_disk_ends_the_sweep_with_nothing_lost(place):
                 picture.load()
     finally:
         subprocess.run(["umount", "-l", "out"], check=True)
+
+
+def test_what_the_browser_puts_into_file_names_follows_the_cell(place):
+    """`%Number.value%` is the cell's, as in a single run with --set; and the time doesn't make other cells of them."""
+
+    def node(number, kind, widgets, inputs=(), outputs=(), **more):
+        slots = [{"name": name, "type": type_, "link": link} for name, type_, link in inputs]
+        made = [{"name": type_, "type": type_, "links": [link]} for type_, link in outputs]
+        more |= {"id": number, "type": kind, "mode": 0, "widgets_values": widgets}
+        return {"inputs": slots, "outputs": made, **more}
+
+    nodes = [
+        node(1, "ToyNumber", [3, "plus"], outputs=[("INT", 1)], title="Number"),
+        node(2, "ToyWrite", ["none"], inputs=[("number", "INT", 1)]),
+        node(3, "EmptyImage", [16, 16, 1, 0], outputs=[("IMAGE", 2)]),
+        node(4, "SaveImage", ["n%Number.value%_%date:hhmmss%"], inputs=[("images", "IMAGE", 2)]),
+    ]
+    save({"nodes": nodes, "links": [[1, 1, 0, 2, 0, "INT"], [2, 3, 0, 4, 0, "IMAGE"]], "version": 0.4})
+    assert run("--over", "Number.value=3..5") == 0
+    found = {path.parent.name[0]: path.name[:3] for path in Path("out/cells").glob("*/*.png")}
+    assert found == {"0": "n3_", "1": "n4_", "2": "n5_"}
+    log()
+    time.sleep(1.1)
+    assert run("--over", "Number.value=3..5") == 0
+    assert log() == []
