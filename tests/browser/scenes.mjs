@@ -135,6 +135,8 @@ export async function complaints(page) {
   if (await details.count()) {
     await details.click()
     await page.locator('[data-testid^="error-group-"]').first().waitFor()
+    const report = page.getByTestId('runtime-error-panel')
+    if (await report.count()) await report.filter({ hasText: 'Exception Message' }).first().waitFor() // comes after the traceback
     await page.waitForTimeout(800)
   }
   const said = await page.evaluate(() => ({

@@ -176,7 +176,8 @@ def test_a_drawn_curve_stands_for_values_between_low_and_high():
     assert [made[0](u) for u in (0, 0.5, 1)] == [1, 3, 9]
     (made,) = node("DDIMCurve").make(["5"], drawn=[Drawn()], drawn_range=[""])  # as older files have it
     assert [made[0](u) for u in (0, 1)] == [0, 10]
-    assert "drawn_range '1, 2, 3', expected two numbers" in node("DDIMCurve").VALIDATE_INPUTS(["5"], ["1, 2, 3"])
+    with pytest.raises(ValueError, match="drawn_range '1, 2, 3', expected two numbers like '0, 10'"):
+        node("DDIMCurve").make(["5"], drawn=[Drawn()], drawn_range=["1, 2, 3"])
     with pytest.raises(ValueError, match="values and drawn are both wired"):
         node("DDIMCurve").make(["5"], values=[1.0], drawn=[Drawn()])
     with pytest.raises(ValueError, match=r"drawn is 3\.0, expected a curve of ComfyUI's Curve Editor"):
