@@ -19,8 +19,9 @@ from ..sweeps.cells import Cells
 from ..sweeps.check import check_cells
 from ..sweeps.folder import SweepFolder
 from ..sweeps.grids import Layout, read_layout, write_grids
+from ..sweeps.pool import Options
 from ..sweeps.resume import count_done
-from ..sweeps.sweep import Cell, Options, Sweep, read_axes, settled, source_hash
+from ..sweeps.sweep import Cell, Sweep, read_axes, settled, source_hash
 from ..sweeps.worker import NodeSet
 from .node_set import load_node_set
 from .options import add_node_options, new_parser

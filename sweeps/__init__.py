@@ -4,7 +4,8 @@
         print(cell.values, cell.state, cell.files)
 """
 
-from .sweep import Cell, Options, Sweep, sweep
+from .pool import Options
+from .sweep import Cell, Sweep, sweep
 from .worker import NodeSet
 
 __all__ = ["Cell", "NodeSet", "Options", "Sweep", "sweep"]

@@ -17,15 +17,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..executor.errors import WorkflowError
 from .folder import SweepFolder
 from .ledger import Entry
+from .pool import Options
 from .worker import CellWorker, Job, LoadNodes, Made
-
-if TYPE_CHECKING:
-    from .sweep import Options
 
 __all__ = ["RayPool"]
 

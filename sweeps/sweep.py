@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..executor.errors import WorkflowError
 from ..executor.executor import Executor
@@ -20,10 +20,11 @@ from .description import changes_since, describe, drawn_steps, hash_files
 from .folder import SweepFolder, stage
 from .ledger import Entry, Ledger
 from .page import Page
+from .pool import LocalPool, Options, Pool
 from .resume import Stock, take_stock
-from .worker import CellWorker, Interrupted, Job, LoadNodes, Made, NodeSet, load_own_nodes
+from .worker import CellWorker, Job, LoadNodes, Made, NodeSet, load_own_nodes
 
-__all__ = ["Cell", "Options", "Pool", "Sweep", "sweep"]
+__all__ = ["Cell", "Sweep", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -48,61 +49,6 @@ class Cell:
     is_new: bool
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to go about it.
-
-    ray: None to make the cells in this process; "local" to start Ray on this machine, or a cluster's address
-    workers: how many, on Ray (None: one per GPU, or one per four cores where there are none); gpus_per_worker: the
-    share of a GPU that each has (None: a whole one where there are any)
-    """
-
-    retry_failed: bool = False
-    fail_fast: bool = False
-    ray: str | None = None
-    workers: int | None = None
-    gpus_per_worker: float | None = None
-
-
-class Pool(Protocol):
-    """Makes cells."""
-
-    def make(self, indexes: Iterator[int]) -> Iterator[Made]:
-        """The cells of these indexes, as they are made; ends early after `interrupt`."""
-
-    def interrupt(self) -> None:
-        """Stop soon; what isn't made by then is not."""
-
-    def close(self) -> None:
-        """Let go of workers."""
-
-
-class LocalPool:
-    """One worker, in this process."""
-
-    def __init__(self, worker: CellWorker):
-        self._worker = worker
-        self._stop = False
-
-    def make(self, indexes: Iterator[int]) -> Iterator[Made]:
-        """One after the other."""
-        for index in indexes:
-            if self._stop:
-                return
-            try:
-                yield self._worker.make(index)
-            except Interrupted:
-                return
-
-    def interrupt(self) -> None:
-        """At the next step of the node that runs."""
-        self._stop = True
-        self._worker.interrupt()
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-
 @dataclass
 class Sweep:
     """A sweep whose cells are known to be good: iterate over it once to run it.
@@ -119,7 +65,7 @@ class Sweep:
     workflow: dict[str, Any] | None = None
     documents: Documents | None = None
     changes: Changes = field(default_factory=dict)
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     extra: Mapping[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False

@@ -26,6 +26,7 @@ from comfyui_ddim.executor.errors import WorkflowError
 from comfyui_ddim.executor.reading import convert_workflow
 from comfyui_ddim.executor.reading.definition import parse_declaration
 from comfyui_ddim.executor.reading.widget_types import WIDGET_TYPES
+
 from prompts import differences, essence
 
 HERE = Path(__file__).parent

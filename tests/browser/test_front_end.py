@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from comfyui_ddim.executor.reading import convert_workflow
+
 from prompts import essence
 
 HERE = Path(__file__).parent

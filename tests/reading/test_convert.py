@@ -14,6 +14,7 @@ from comfyui_ddim.executor.errors import WorkflowError
 from comfyui_ddim.executor.reading import Prompt, convert_workflow, embed_metadata, read_workflow
 from comfyui_ddim.executor.reading.dynamic_text import choose, fill_in, format_date
 from PIL import Image
+
 from prompts import essence
 
 RECORDED = Path(__file__).parents[1] / "workflows"
