@@ -15,7 +15,7 @@ from .stopping import gently
 PREFIX = "example:"
 FOLDER = Path(__file__).parents[1] / "workflows"
 EXAMPLES = {
-    "text_to_image": "the shortest way from a prompt to an image",
+    "text_to_image": "minimal text-to-image",
     "image_to_image": "an image changed by a prompt, more or less as denoise says",
     "inpaint": "mask and x0: one half inpainted, the other kept exactly",
     "inpaint_repaint": "the same with RePaint",
@@ -23,9 +23,10 @@ EXAMPLES = {
     "guidance_curves": "four guidance curves on one seed",
     "eta_sweep": "one seed from DDIM (eta 0) to DDPM (eta 1)",
     "variations": "four images of one prompt",
-    "interpolation": "seven images on the way from one seed to another",
+    "interpolation": "seven images interpolated between two seeds",
     "inversion_edit": "an image inverted to its noise, and sampled from there with another prompt",
-    "film_strip": "a run from step to step",
+    "film_strip": "a run step by step",
+    "grid": "three noises and three etas, labelled at the edges",
     "controlnet": "a line drawing says where, the prompt says which colours",
     "schedule_plot": "alpha-bar, noise, guidance and eta of a run, drawn before it runs",
 }
