@@ -337,10 +337,14 @@ def test_pictures_are_read_as_today(comfyui, folders):
                 agree_on_today_s_reading(comfyui, "LoadImageMask", file, channel=channel)
 
 
+BY_THEIR_RANGE = {"deep.tiff", "sixteen.png"}
+"""Files of more than 8 bits, which ComfyUI before 0.33 clips to white or reads as 16 bits."""
+
+
 def test_pictures_are_read(comfyui, folders):
     if is_today():
         pytest.skip("this ComfyUI reads by PyAV")
-    for name in pictures(folders):
+    for name in set(pictures(folders)) - BY_THEIR_RANGE:
         both_agree(comfyui, "LoadImage", image=name)
         for channel in ("alpha", "red", "green", "blue"):
             both_agree(comfyui, "LoadImageMask", image=name, channel=channel)
