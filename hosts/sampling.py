@@ -90,6 +90,7 @@ def run_sampler(
         dropout=options.dropout,
         inpaint=inpaint,
         walk=walk,
+        joins=True,
         after=options.replay.correct if options.replay else None,
     )
     for done, step in enumerate(steps, start=1):

@@ -40,6 +40,7 @@ def ddim_steps(
     dropout: float = 0.0,
     inpaint: Inpaint | None = None,
     walk: Sequence[int] | None = None,
+    joins: bool = False,
     after: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
 ) -> Iterator[Step]:
     """Runs `schedule` from the state `x` at its first level, and yields the state after each step.
@@ -50,7 +51,8 @@ def ddim_steps(
     temperature: factor on z; a number, S numbers or a curve
     dropout: chance of each entry of z to be dropped, 0 to 1; the others grow by 1 / (1 - dropout)
     walk: the steps' order (default 0 ... S - 1); wherever it goes back, the state is noised again. One that begins
-        later or ends sooner is a part of the run: x is the state there, and parts one after the other make the whole
+        later or ends sooner is a part of the run, and x is the state there
+    joins: parts one after the other make the whole: what the steps before would have drawn is drawn, and dropped
     after: changes each new state; takes it and the step's index
 
     Raises ValueError before the first model call, NotFiniteError at the step where a model returned NaN (on a
@@ -66,7 +68,7 @@ def ddim_steps(
     signal = schedule.signal.tolist()
     always = noise is not None and noise.sequential
     watch = Watch(x, timesteps)
-    for i in range(order[0] if order else 0):
+    for i in range(order[0] if joins and order else 0):
         _pass_by(i, x, scales[i] or always, noise, dropout, inpaint)
     visits = dict.fromkeys(range(len(schedule)), 0)
     level = order[0] if order else 0

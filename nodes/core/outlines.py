@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...hosts.standalone.resize import PICTURE_METHODS
+from ..checks import shown
 from ..sockets import choice, number, socket, whole
 from .images import LARGEST, picture_resized
 
@@ -102,13 +103,13 @@ class Canny:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, low_threshold: float | None, high_threshold: float | None) -> bool | str:
+    def VALIDATE_INPUTS(cls, low_threshold: float | None = None, high_threshold: float | None = None) -> bool | str:
         """Say what is missing or wrong before anything runs; a threshold is None where another node gives it."""
         if importlib.util.find_spec("kornia") is None:
             return "needs the package kornia, which finds the edges: pip install kornia"
         for name, value in (("low_threshold", low_threshold), ("high_threshold", high_threshold)):
-            if value is not None and not 0.01 <= value <= 0.99:
-                return f"{name} is {value}, expected 0.01 to 0.99"
+            if value is not None and not (isinstance(value, int | float) and 0.01 <= value <= 0.99):
+                return f"{name} is {shown(value)}, expected 0.01 to 0.99"
         if low_threshold is not None and high_threshold is not None and low_threshold > high_threshold:
             return f"low_threshold is {low_threshold}, expected at most high_threshold, which is {high_threshold}"
         return True

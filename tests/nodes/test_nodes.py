@@ -261,7 +261,7 @@ def test_noise_turns_from_one_seed_to_the_other():
 
 @pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/passwd", "", " ", ".", "x\0y"])
 def test_names_stay_in_their_folder(tmp_path, name):
-    with pytest.raises(ValueError, match="leads out of the folder"):
+    with pytest.raises(ValueError, match="leads out of the folder" if name.strip() else "the file name is empty"):
         inside(tmp_path, name)
 
 
