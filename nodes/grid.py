@@ -202,8 +202,6 @@ def _labels(lines: str, count: int, what: str) -> list[str]:
 
 
 class DDIMGrid:
-    """Many pictures in rows and columns, with labels."""
-
     DISPLAY_NAME = "Grid (DDIM)"
     CATEGORY = "DDIM/images"
     DESCRIPTION = "Lays images out in rows and columns, with what each row and column stands for at the edges."
@@ -214,7 +212,6 @@ class DDIMGrid:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Pictures, and the labels of columns and rows."""
         more = {f"images_{i}": socket("IMAGE", "More images, to follow those before.") for i in range(2, 7)}
         return {
             "required": {

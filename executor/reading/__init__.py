@@ -13,7 +13,6 @@ from .convert import Changes, convert_workflow
 from .dynamic_text import PREFIXED, fill_in
 from .files import Documents, read_documents
 from .limits import MAX_NODES
-from .png import embed_metadata
 from .renames import current_type
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "Documents",
     "Prompt",
     "convert_workflow",
-    "embed_metadata",
     "prompt_of",
     "read_documents",
     "read_workflow",

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import zlib
-from collections.abc import Mapping
-from typing import Any, BinaryIO
-
-from PIL.PngImagePlugin import PngInfo
+from typing import BinaryIO
 
 from ..errors import WorkflowError
 from .limits import MAX_PARTS, MAX_TEXT
@@ -17,15 +13,6 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"comf")
 """Where text is kept: plain, compressed, international; `comf` is ComfyUI's own, in animated PNGs."""
-
-
-def embed_metadata(prompt: Mapping[str, Any] | None, workflow: Mapping[str, Any] | None) -> PngInfo:
-    """What to hand to `Image.save(..., pnginfo=)` so that the picture carries its prompt and workflow, as ComfyUI's."""
-    info = PngInfo()
-    for name, value in (("prompt", prompt), ("workflow", workflow)):
-        if value is not None:
-            info.add_text(name, json.dumps(value))
-    return info
 
 
 def read_png_texts(file: BinaryIO) -> dict[str, str]:

@@ -45,8 +45,6 @@ def first_of(conditioning: list, node: str) -> list:
 
 
 class CLIPSetLastLayer:
-    """Clip skip."""
-
     CATEGORY = "conditioning"
     FUNCTION = "set_last_layer"
     RETURN_TYPES = ("CLIP",)
@@ -54,7 +52,6 @@ class CLIPSetLastLayer:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A text encoder and a layer."""
         return {
             "required": {
                 "clip": socket("CLIP", "The text encoder."),
@@ -63,15 +60,12 @@ class CLIPSetLastLayer:
         }
 
     def set_last_layer(self, clip, stop_at_clip_layer: int) -> tuple:
-        """Return CLIP."""
         clip = clip.clone()
         clip.clip_layer(stop_at_clip_layer)
         return (clip,)
 
 
 class ConditioningCombine:
-    """Two prompts side by side."""
-
     CATEGORY = "conditioning"
     FUNCTION = "combine"
     RETURN_TYPES = ("CONDITIONING",)
@@ -79,17 +73,13 @@ class ConditioningCombine:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Both prompts."""
         return {"required": {"conditioning_1": PROMPT, "conditioning_2": PROMPT}}
 
     def combine(self, conditioning_1: list, conditioning_2: list) -> tuple[list]:
-        """Return CONDITIONING."""
         return (conditioning_1 + conditioning_2,)
 
 
 class ConditioningAverage:
-    """A prompt on the way to another."""
-
     CATEGORY = "conditioning"
     FUNCTION = "addWeighted"
     RETURN_TYPES = ("CONDITIONING",)
@@ -97,7 +87,6 @@ class ConditioningAverage:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Both prompts and the mix."""
         return {
             "required": {
                 "conditioning_to": PROMPT,
@@ -131,8 +120,6 @@ def mix(to: Tensor, start: Tensor, share: float) -> Tensor:
 
 
 class ConditioningConcat:
-    """One prompt after another."""
-
     CATEGORY = "conditioning"
     FUNCTION = "concat"
     RETURN_TYPES = ("CONDITIONING",)
@@ -140,18 +127,14 @@ class ConditioningConcat:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Both prompts."""
         return {"required": {"conditioning_to": PROMPT, "conditioning_from": PROMPT}}
 
     def concat(self, conditioning_to: list, conditioning_from: list) -> tuple[list]:
-        """Return CONDITIONING."""
         other, _ = first_of(conditioning_from, "ConditioningConcat")
         return ([[torch.cat([text, other], dim=1), options.copy()] for text, options in conditioning_to],)
 
 
 class ConditioningZeroOut:
-    """No prompt at all."""
-
     CATEGORY = "advanced/conditioning"
     FUNCTION = "zero_out"
     RETURN_TYPES = ("CONDITIONING",)
@@ -159,11 +142,9 @@ class ConditioningZeroOut:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A prompt."""
         return {"required": {"conditioning": PROMPT}}
 
     def zero_out(self, conditioning: list) -> tuple[list]:
-        """Return CONDITIONING."""
         result = []
         for text, options in conditioning:
             pooled = options.get("pooled_output")
@@ -173,16 +154,13 @@ class ConditioningZeroOut:
 
 
 class ConditioningSetArea:
-    """A prompt for a part of the picture."""
-
     CATEGORY = "conditioning"
     FUNCTION = "append"
     RETURN_TYPES = ("CONDITIONING",)
-    DESCRIPTION = "Lets a prompt speak in a rectangle only; combine it with one for the whole picture."
+    DESCRIPTION = "Lets a prompt speak in a rectangle only; combine it with one for the whole image."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A prompt, its rectangle in pixels, its strength."""
         return {
             "required": {
                 "conditioning": PROMPT,
@@ -195,27 +173,23 @@ class ConditioningSetArea:
         }
 
     def append(self, conditioning: list, width: int, height: int, x: int, y: int, strength: float) -> tuple[list]:
-        """Return CONDITIONING."""
         area = (height // FACTOR, width // FACTOR, y // FACTOR, x // FACTOR)
         return (changed(conditioning, area=area, strength=strength, set_area_to_bounds=False),)
 
 
 class ConditioningSetAreaPercentage:
-    """A prompt for a share of the picture."""
-
     CATEGORY = "conditioning"
     FUNCTION = "append"
     RETURN_TYPES = ("CONDITIONING",)
-    DESCRIPTION = "Lets a prompt speak in a rectangle only, given in shares of the picture."
+    DESCRIPTION = "Lets a prompt speak in a rectangle only, given in fractions of the image."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A prompt, its rectangle in shares, its strength."""
         return {
             "required": {
                 "conditioning": PROMPT,
-                "width": number(1.0, 0, 1.0, 0.01, "The rectangle's width; 1 is the picture's."),
-                "height": number(1.0, 0, 1.0, 0.01, "The rectangle's height; 1 is the picture's."),
+                "width": number(1.0, 0, 1.0, 0.01, "The rectangle's width; 1 is the image's."),
+                "height": number(1.0, 0, 1.0, 0.01, "The rectangle's height; 1 is the image's."),
                 "x": number(0, 0, 1.0, 0.01, "Its left edge, from 0 (left) to 1 (right)."),
                 "y": number(0, 0, 1.0, 0.01, "Its upper edge, from 0 (top) to 1 (bottom)."),
                 "strength": STRENGTH,
@@ -225,14 +199,11 @@ class ConditioningSetAreaPercentage:
     def append(
         self, conditioning: list, width: float, height: float, x: float, y: float, strength: float
     ) -> tuple[list]:
-        """Return CONDITIONING."""
         area = ("percentage", height, width, y, x)
         return (changed(conditioning, area=area, strength=strength, set_area_to_bounds=False),)
 
 
 class ConditioningSetAreaStrength:
-    """How much a prompt counts."""
-
     CATEGORY = "conditioning"
     FUNCTION = "append"
     RETURN_TYPES = ("CONDITIONING",)
@@ -240,17 +211,13 @@ class ConditioningSetAreaStrength:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A prompt and its strength."""
         return {"required": {"conditioning": PROMPT, "strength": STRENGTH}}
 
     def append(self, conditioning: list, strength: float) -> tuple[list]:
-        """Return CONDITIONING."""
         return (changed(conditioning, strength=strength),)
 
 
 class ConditioningSetMask:
-    """A prompt for where a mask is white."""
-
     CATEGORY = "conditioning"
     FUNCTION = "append"
     RETURN_TYPES = ("CONDITIONING",)
@@ -258,11 +225,10 @@ class ConditioningSetMask:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A prompt, its mask, its strength there."""
         return {
             "required": {
                 "conditioning": PROMPT,
-                "mask": socket("MASK", "White is where the prompt speaks; it is fitted to the picture."),
+                "mask": socket("MASK", "White is where the prompt speaks; it is fitted to the image."),
                 "strength": STRENGTH,
                 "set_cond_area": choice(
                     ["default", "mask bounds"], "mask bounds: show the model the box around the mask only."
@@ -271,15 +237,12 @@ class ConditioningSetMask:
         }
 
     def append(self, conditioning: list, mask: Tensor, set_cond_area: str, strength: float) -> tuple[list]:
-        """Return CONDITIONING."""
         mask = mask[None] if mask.ndim < 3 else mask
         bounds = set_cond_area != "default"
         return (changed(conditioning, mask=mask, set_area_to_bounds=bounds, mask_strength=strength),)
 
 
 class ConditioningSetTimestepRange:
-    """A prompt for a part of the run."""
-
     CATEGORY = "advanced/conditioning"
     FUNCTION = "set_range"
     RETURN_TYPES = ("CONDITIONING",)
@@ -287,37 +250,32 @@ class ConditioningSetTimestepRange:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A prompt, and from when to when."""
         return {
             "required": {
                 "conditioning": PROMPT,
-                "start": number(0.0, 0.0, 1.0, 0.001, "Where it begins: 0 is pure noise, 1 the finished picture."),
-                "end": number(1.0, 0.0, 1.0, 0.001, "Where it ends: 0 is pure noise, 1 the finished picture."),
+                "start": number(0.0, 0.0, 1.0, 0.001, "Where it begins: 0 is pure noise, 1 the finished image."),
+                "end": number(1.0, 0.0, 1.0, 0.001, "Where it ends: 0 is pure noise, 1 the finished image."),
             }
         }
 
     def set_range(self, conditioning: list, start: float, end: float) -> tuple[list]:
-        """Return CONDITIONING."""
         return (changed(conditioning, start_percent=start, end_percent=end),)
 
 
 CONTROL_NET = socket("CONTROL_NET", "The ControlNet.")
-HINT = socket("IMAGE", "The picture that the ControlNet was trained to read: edges, depth, a pose ...")
+HINT = socket("IMAGE", "The image that the ControlNet was trained to read: edges, depth, a pose ...")
 CONTROL_STRENGTH = number(1.0, 0.0, 10.0, 0.01, "How strongly it steers; 0 is off.")
 
 
 class ControlNetApply:
-    """Steers with a picture."""
-
     CATEGORY = "conditioning/controlnet"
     FUNCTION = "apply_controlnet"
     RETURN_TYPES = ("CONDITIONING",)
-    DESCRIPTION = "Lets a picture steer where things go. The negative prompt is steered along."
+    DESCRIPTION = "Lets an image steer where things go. The negative prompt is steered along."
     DEPRECATED = True
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A prompt, a ControlNet, a picture, and how strongly."""
         return {
             "required": {
                 "conditioning": PROMPT,
@@ -328,7 +286,6 @@ class ControlNetApply:
         }
 
     def apply_controlnet(self, conditioning: list, control_net, image: Tensor, strength: float) -> tuple[list]:
-        """Return CONDITIONING."""
         if strength == 0:
             return (conditioning,)
         result = []
@@ -339,17 +296,14 @@ class ControlNetApply:
 
 
 class ControlNetApplyAdvanced:
-    """Steers with a picture, in a part of the run."""
-
     CATEGORY = "conditioning/controlnet"
     FUNCTION = "apply_controlnet"
     RETURN_TYPES = ("CONDITIONING", "CONDITIONING")
     RETURN_NAMES = ("positive", "negative")
-    DESCRIPTION = "Lets a picture steer where things go, from one point of the run to another."
+    DESCRIPTION = "Lets an image steer where things go, from one point of the run to another."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Both prompts, a ControlNet, a picture, how strongly and when."""
         return {
             "required": {
                 "positive": PROMPT,
@@ -358,9 +312,9 @@ class ControlNetApplyAdvanced:
                 "image": HINT,
                 "strength": CONTROL_STRENGTH,
                 "start_percent": number(0.0, 0.0, 1.0, 0.001, "Where it begins: 0 is pure noise."),
-                "end_percent": number(1.0, 0.0, 1.0, 0.001, "Where it ends: 1 is the finished picture."),
+                "end_percent": number(1.0, 0.0, 1.0, 0.001, "Where it ends: 1 is the finished image."),
             },
-            "optional": {"vae": socket("VAE", "For ControlNets that read latents; those here read pictures.")},
+            "optional": {"vae": socket("VAE", "For ControlNets that read latents; those here read images.")},
         }
 
     def apply_controlnet(

@@ -46,7 +46,6 @@ class InputPicture:
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: str | None = None) -> bool | str:
-        """Say what is wrong with a file name before anything runs."""
         return verdict(cls.existing, image)
 
     @classmethod
@@ -81,16 +80,13 @@ class InputPicture:
 
 
 class LoadImage(InputPicture):
-    """Reads a picture from the input folder."""
-
     CATEGORY = "image"
     FUNCTION = "load_image"
     RETURN_TYPES = ("IMAGE", "MASK")
-    DESCRIPTION = "Loads a picture, and a mask that is white where the picture is transparent."
+    DESCRIPTION = "Loads an image, and a mask that is white where the image is transparent."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The pictures in the input folder."""
         return {"required": {"image": cls.listed()}}
 
     def load_image(self, image: str) -> tuple[Tensor, Tensor]:
@@ -116,19 +112,16 @@ class LoadImage(InputPicture):
 
 
 class SaveImage:
-    """Writes pictures into the output folder."""
-
     CATEGORY = "image"
     FUNCTION = "save_images"
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("images",)
     OUTPUT_NODE = True
-    DESCRIPTION = "Saves the pictures, with the workflow that made them inside."
+    DESCRIPTION = "Saves the images, with the workflow that made them inside."
     KIND = "output"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Pictures and the beginning of their names."""
         return {
             "required": {
                 "images": socket("IMAGE", "The images to save."),
@@ -141,7 +134,6 @@ class SaveImage:
 
     @classmethod
     def VALIDATE_INPUTS(cls, filename_prefix: str | None = None) -> bool | str:
-        """Say what is wrong with a file name before anything runs."""
         return verdict(lambda prefix: inside(host.output_dir(), prefix), filename_prefix)
 
     def save_images(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None) -> dict:
@@ -153,14 +145,11 @@ class SaveImage:
 
 
 class PreviewImage(SaveImage):
-    """Shows pictures: writes them into the temporary folder."""
-
-    DESCRIPTION = "Shows the pictures, without saving them for good."
+    DESCRIPTION = "Shows the images, without saving them for good."
     KIND = "temp"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Pictures."""
         return {
             "required": {"images": socket("IMAGE", "The images to show.")},
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
@@ -168,7 +157,6 @@ class PreviewImage(SaveImage):
 
     @classmethod
     def VALIDATE_INPUTS(cls) -> bool:
-        """Nothing to check: there is no name."""
         return True
 
     def save_images(self, images, prompt=None, extra_pnginfo=None) -> dict:
@@ -184,19 +172,16 @@ def _named(path: Path, folder: Path, kind: str) -> dict[str, str]:
 
 
 class ImageScale:
-    """Another size."""
-
     CATEGORY = "image/upscaling"
     FUNCTION = "upscale"
     RETURN_TYPES = ("IMAGE",)
-    DESCRIPTION = "Brings pictures to another size. A width or height of 0 follows from the other one."
+    DESCRIPTION = "Brings images to another size. A width or height of 0 follows from the other one."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Method, size and crop."""
         return {
             "required": {
-                "image": socket("IMAGE", "The pictures."),
+                "image": socket("IMAGE", "The images."),
                 "upscale_method": choice(PICTURE_METHODS, "How pixels between pixels are found."),
                 "width": whole(512, 0, LARGEST, "The new width; 0 keeps the proportions."),
                 "height": whole(512, 0, LARGEST, "The new height; 0 keeps the proportions."),
@@ -205,7 +190,6 @@ class ImageScale:
         }
 
     def upscale(self, image: Tensor, upscale_method: str, width: int, height: int, crop: str) -> tuple[Tensor]:
-        """Return IMAGE."""
         if not width and not height:
             return (image,)
         rows, columns = image.shape[1:3]
@@ -215,26 +199,22 @@ class ImageScale:
 
 
 class ImageScaleBy:
-    """So many times as large."""
-
     CATEGORY = "image/upscaling"
     FUNCTION = "upscale"
     RETURN_TYPES = ("IMAGE",)
-    DESCRIPTION = "Makes pictures so many times as wide and high."
+    DESCRIPTION = "Scales images by a factor."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Method and factor."""
         return {
             "required": {
-                "image": socket("IMAGE", "The pictures."),
+                "image": socket("IMAGE", "The images."),
                 "upscale_method": choice(PICTURE_METHODS, "How pixels between pixels are found."),
                 "scale_by": number(1.0, 0.01, 8.0, 0.01, "The factor on width and height."),
             }
         }
 
     def upscale(self, image: Tensor, upscale_method: str, scale_by: float) -> tuple[Tensor]:
-        """Return IMAGE."""
         width, height = round(image.shape[2] * scale_by), round(image.shape[1] * scale_by)
         return (picture_resized(image, width, height, upscale_method),)
 
@@ -245,8 +225,6 @@ def picture_resized(image: Tensor, width: int, height: int, method: str, crop: s
 
 
 class ImageInvert:
-    """The negative."""
-
     CATEGORY = "image"
     FUNCTION = "invert"
     RETURN_TYPES = ("IMAGE",)
@@ -254,29 +232,24 @@ class ImageInvert:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Pictures."""
-        return {"required": {"image": socket("IMAGE", "The pictures.")}}
+        return {"required": {"image": socket("IMAGE", "The images.")}}
 
     def invert(self, image: Tensor) -> tuple[Tensor]:
-        """Return IMAGE."""
         return (1.0 - image,)
 
 
 class ImageBatch:
-    """Two batches as one."""
-
     CATEGORY = "image"
     FUNCTION = "batch"
     RETURN_TYPES = ("IMAGE",)
-    DESCRIPTION = "Joins two batches of pictures; the second takes the size of the first, cut at its edges."
+    DESCRIPTION = "Joins two batches of images; the second takes the size of the first, cut at its edges."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Both batches."""
         return {
             "required": {
-                "image1": socket("IMAGE", "The first pictures."),
-                "image2": socket("IMAGE", "The pictures to follow."),
+                "image1": socket("IMAGE", "The first images."),
+                "image2": socket("IMAGE", "The images to follow."),
             }
         }
 
@@ -292,22 +265,19 @@ class ImageBatch:
 
 
 class EmptyImage:
-    """One colour."""
-
     CATEGORY = "image"
     FUNCTION = "generate"
     RETURN_TYPES = ("IMAGE",)
-    DESCRIPTION = "Pictures of a single colour."
+    DESCRIPTION = "Images of a single colour."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Size, number and colour."""
         kind, options = whole(0, 0, 0xFFFFFF, "The colour, as red x 65536 + green x 256 + blue.")
         return {
             "required": {
                 "width": whole(512, 1, LARGEST, "The width in pixels."),
                 "height": whole(512, 1, LARGEST, "The height in pixels."),
-                "batch_size": whole(1, 1, 4096, "How many pictures."),
+                "batch_size": whole(1, 1, 4096, "How many images."),
                 "color": (kind, {**options, "display": "color"}),
             }
         }

@@ -26,8 +26,6 @@ __all__ = [
 
 
 class EmptyLatentImage:
-    """An empty latent."""
-
     CATEGORY = "latent"
     FUNCTION = "generate"
     RETURN_TYPES = ("LATENT",)
@@ -35,7 +33,6 @@ class EmptyLatentImage:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Size and number."""
         return {
             "required": {
                 "width": whole(512, 16, LARGEST, "The width of the latent images in pixels.", FACTOR),
@@ -45,43 +42,34 @@ class EmptyLatentImage:
         }
 
     def generate(self, width: int, height: int, batch_size: int = 1) -> tuple[dict]:
-        """Return LATENT."""
         return (empty_latent(width, height, batch_size),)
 
 
 class VAEEncode:
-    """Encodes a picture."""
-
     CATEGORY = "latent"
     FUNCTION = "encode"
     RETURN_TYPES = ("LATENT",)
-    DESCRIPTION = "Encodes pictures into latents."
+    DESCRIPTION = "Encodes images into latents."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A picture and an autoencoder."""
-        return {"required": {"pixels": socket("IMAGE", "The pictures."), "vae": socket("VAE", "The autoencoder.")}}
+        return {"required": {"pixels": socket("IMAGE", "The images."), "vae": socket("VAE", "The autoencoder.")}}
 
     def encode(self, vae, pixels: Tensor) -> tuple[dict]:
-        """Return LATENT."""
         return ({"samples": vae.encode(pixels[..., :3])},)
 
 
 class VAEDecode:
-    """Decodes a latent."""
-
     CATEGORY = "latent"
     FUNCTION = "decode"
     RETURN_TYPES = ("IMAGE",)
-    DESCRIPTION = "Decodes latents back into pictures."
+    DESCRIPTION = "Decodes latents back into images."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A latent and an autoencoder."""
         return {"required": {"samples": socket("LATENT", "The latents."), "vae": socket("VAE", "The autoencoder.")}}
 
     def decode(self, vae, samples: dict) -> tuple[Tensor]:
-        """Return IMAGE."""
         return (vae.decode(samples["samples"]),)
 
 
@@ -100,21 +88,18 @@ def masked_grey(pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class VAEEncodeForInpaint:
-    """Encodes a picture with a hole."""
-
     CATEGORY = "latent/inpaint"
     FUNCTION = "encode"
     RETURN_TYPES = ("LATENT",)
-    DESCRIPTION = "Encodes pictures with grey under the mask, and puts the mask, grown a little, on the latent."
+    DESCRIPTION = "Encodes images with grey under the mask, and puts the mask, grown a little, on the latent."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Pictures, mask, autoencoder, and how far the mask grows."""
         return {
             "required": {
-                "pixels": socket("IMAGE", "The pictures."),
+                "pixels": socket("IMAGE", "The images."),
                 "vae": socket("VAE", "The autoencoder."),
-                "mask": socket("MASK", "White is painted anew."),
+                "mask": socket("MASK", "White is inpainted."),
                 "grow_mask_by": whole(6, 0, 64, "Pixels that the mask grows by, for a seam that doesn't show."),
             }
         }
@@ -130,24 +115,21 @@ class VAEEncodeForInpaint:
 
 
 class InpaintModelConditioning:
-    """What an inpainting model is shown."""
-
     CATEGORY = "conditioning/inpaint"
     FUNCTION = "encode"
     RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "LATENT")
     RETURN_NAMES = ("positive", "negative", "latent")
-    DESCRIPTION = "Gives a model that was trained for inpainting the picture around the mask, and the mask."
+    DESCRIPTION = "Gives a model that was trained for inpainting the image around the mask, and the mask."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Both prompts, the autoencoder, picture and mask."""
         return {
             "required": {
-                "positive": socket("CONDITIONING", "What the picture should show."),
+                "positive": socket("CONDITIONING", "What the image should show."),
                 "negative": socket("CONDITIONING", "What it should not show."),
                 "vae": socket("VAE", "The autoencoder."),
-                "pixels": socket("IMAGE", "The pictures."),
-                "mask": socket("MASK", "White is painted anew."),
+                "pixels": socket("IMAGE", "The images."),
+                "mask": socket("MASK", "White is inpainted."),
                 "noise_mask": toggle(True, "Also keep the latent outside the mask, step by step."),
             }
         }
@@ -164,8 +146,6 @@ class InpaintModelConditioning:
 
 
 class SetLatentNoiseMask:
-    """Puts a mask on a latent."""
-
     CATEGORY = "latent/inpaint"
     FUNCTION = "set_mask"
     RETURN_TYPES = ("LATENT",)
@@ -173,9 +153,8 @@ class SetLatentNoiseMask:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A latent and a mask."""
         return {
-            "required": {"samples": socket("LATENT", "The latents."), "mask": socket("MASK", "White is painted anew.")}
+            "required": {"samples": socket("LATENT", "The latents."), "mask": socket("MASK", "White is inpainted.")}
         }
 
     def set_mask(self, samples: dict, mask: Tensor) -> tuple[dict]:
@@ -184,8 +163,6 @@ class SetLatentNoiseMask:
 
 
 class LatentUpscale:
-    """Another size."""
-
     CATEGORY = "latent"
     FUNCTION = "upscale"
     RETURN_TYPES = ("LATENT",)
@@ -193,7 +170,6 @@ class LatentUpscale:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Method, size in pixels, and crop."""
         return {
             "required": {
                 "samples": socket("LATENT", "The latents."),
@@ -221,8 +197,6 @@ class LatentUpscale:
 
 
 class LatentUpscaleBy:
-    """So many times as large."""
-
     CATEGORY = "latent"
     FUNCTION = "upscale"
     RETURN_TYPES = ("LATENT",)
@@ -230,7 +204,6 @@ class LatentUpscaleBy:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Method and factor."""
         return {
             "required": {
                 "samples": socket("LATENT", "The latents."),
@@ -240,15 +213,12 @@ class LatentUpscaleBy:
         }
 
     def upscale(self, samples: dict, upscale_method: str, scale_by: float) -> tuple[dict]:
-        """Return LATENT."""
         x = samples["samples"]
         size = round(x.shape[-1] * scale_by), round(x.shape[-2] * scale_by)
         return ({**samples, "samples": resize(x, *size, upscale_method)},)
 
 
 class LatentComposite:
-    """One latent pasted into another."""
-
     CATEGORY = "latent"
     FUNCTION = "composite"
     RETURN_TYPES = ("LATENT",)
@@ -256,7 +226,6 @@ class LatentComposite:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Both latents, the place and the edge."""
         return {
             "required": {
                 "samples_to": socket("LATENT", "The latents to paste into."),
@@ -287,8 +256,6 @@ class LatentComposite:
 
 
 class RepeatLatentBatch:
-    """The same again."""
-
     CATEGORY = "latent/batch"
     FUNCTION = "repeat"
     RETURN_TYPES = ("LATENT",)
@@ -296,7 +263,6 @@ class RepeatLatentBatch:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Latents and how often."""
         return {
             "required": {
                 "samples": socket("LATENT", "The latents."),
@@ -305,7 +271,6 @@ class RepeatLatentBatch:
         }
 
     def repeat(self, samples: dict, amount: int) -> tuple[dict]:
-        """Return LATENT."""
         check_size("a latent", amount, *samples["samples"].shape)
         result = {**samples, "samples": samples["samples"].repeat(amount, 1, 1, 1)}
         if len(samples.get("noise_mask", ())) > 1:
@@ -318,8 +283,6 @@ class RepeatLatentBatch:
 
 
 class LatentFromBatch:
-    """Some of a batch."""
-
     CATEGORY = "latent/batch"
     FUNCTION = "frombatch"
     RETURN_TYPES = ("LATENT",)
@@ -327,7 +290,6 @@ class LatentFromBatch:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Latents, the first and how many."""
         return {
             "required": {
                 "samples": socket("LATENT", "The latents."),
@@ -337,7 +299,6 @@ class LatentFromBatch:
         }
 
     def frombatch(self, samples: dict, batch_index: int, length: int) -> tuple[dict]:
-        """Return LATENT."""
         x = samples["samples"]
         first = max(0, min(len(x) - 1, batch_index + len(x) if batch_index < 0 else batch_index))
         taken = slice(first, min(len(x), first + length))

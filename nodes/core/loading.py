@@ -14,8 +14,6 @@ def is_there(kind: str, name: object) -> bool | str:
 
 
 class CheckpointLoaderSimple:
-    """Loads a checkpoint."""
-
     CATEGORY = "loaders"
     FUNCTION = "load_checkpoint"
     RETURN_TYPES = ("MODEL", "CLIP", "VAE")
@@ -23,12 +21,10 @@ class CheckpointLoaderSimple:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The checkpoints at hand."""
         return {"required": {"ckpt_name": choice(host.checkpoints(), "The name of the checkpoint (model) to load.")}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, ckpt_name: str | None = None) -> bool | str:
-        """Say where a checkpoint was looked for."""
         return is_there("checkpoints", ckpt_name)
 
     def load_checkpoint(self, ckpt_name: str) -> tuple:
@@ -37,8 +33,6 @@ class CheckpointLoaderSimple:
 
 
 class DiffusersLoader:
-    """Loads a diffusers folder."""
-
     CATEGORY = "advanced/loaders/deprecated"
     FUNCTION = "load_checkpoint"
     RETURN_TYPES = ("MODEL", "CLIP", "VAE")
@@ -46,12 +40,10 @@ class DiffusersLoader:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The folders at hand."""
         return {"required": {"model_path": choice(host.diffusers(), "The folder, which has a model_index.json.")}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, model_path: str | None = None) -> bool | str:
-        """Say where a folder was looked for."""
         return is_there("diffusers", model_path)
 
     def load_checkpoint(self, model_path: str) -> tuple:
@@ -60,8 +52,6 @@ class DiffusersLoader:
 
 
 class VAELoader:
-    """Loads an autoencoder."""
-
     CATEGORY = "loaders"
     FUNCTION = "load_vae"
     RETURN_TYPES = ("VAE",)
@@ -69,22 +59,17 @@ class VAELoader:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The autoencoders at hand."""
         return {"required": {"vae_name": choice(host.vaes(), "The name of the autoencoder to load.")}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, vae_name: str | None = None) -> bool | str:
-        """Say where an autoencoder was looked for."""
         return is_there("vae", vae_name)
 
     def load_vae(self, vae_name: str) -> tuple:
-        """Return VAE."""
         return (host.load_vae(vae_name),)
 
 
 class ControlNetLoader:
-    """Loads a ControlNet."""
-
     CATEGORY = "loaders"
     FUNCTION = "load_controlnet"
     RETURN_TYPES = ("CONTROL_NET",)
@@ -92,22 +77,17 @@ class ControlNetLoader:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The ControlNets at hand."""
         return {"required": {"control_net_name": choice(host.controlnets(), "The name of the ControlNet to load.")}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, control_net_name: str | None = None) -> bool | str:
-        """Say where a ControlNet was looked for."""
         return is_there("controlnet", control_net_name)
 
     def load_controlnet(self, control_net_name: str) -> tuple:
-        """Return CONTROL_NET."""
         return (host.load_controlnet(control_net_name),)
 
 
 class CLIPTextEncode:
-    """Encodes a prompt."""
-
     CATEGORY = "conditioning"
     FUNCTION = "encode"
     RETURN_TYPES = ("CONDITIONING",)
@@ -115,7 +95,6 @@ class CLIPTextEncode:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A prompt and a text encoder."""
         kind, options = text("", "The text to be encoded.")
         return {
             "required": {
@@ -126,9 +105,7 @@ class CLIPTextEncode:
 
     @classmethod
     def VALIDATE_INPUTS(cls, text: str | None = None) -> bool | str:
-        """Say what is wrong with a prompt before anything runs."""
         return verdict(host.check_prompt, text)
 
     def encode(self, clip, text: str) -> tuple[list]:
-        """Return CONDITIONING."""
         return (encode(clip, text),)

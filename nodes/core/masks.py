@@ -15,8 +15,6 @@ LARGEST = 16384
 
 
 class SolidMask:
-    """One value everywhere."""
-
     CATEGORY = "mask"
     FUNCTION = "solid"
     RETURN_TYPES = ("MASK",)
@@ -24,7 +22,6 @@ class SolidMask:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Value and size."""
         return {
             "required": {
                 "value": number(1.0, 0.0, 1.0, 0.01, "1 is white, 0 is black."),
@@ -40,26 +37,20 @@ class SolidMask:
 
 
 class InvertMask:
-    """White for black."""
-
     CATEGORY = "mask"
     FUNCTION = "invert"
     RETURN_TYPES = ("MASK",)
-    DESCRIPTION = "Turns a mask over."
+    DESCRIPTION = "Inverts a mask."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A mask."""
         return {"required": {"mask": socket("MASK", "The mask.")}}
 
     def invert(self, mask: Tensor) -> tuple[Tensor]:
-        """Return MASK."""
         return (1.0 - mask,)
 
 
 class GrowMask:
-    """More of the mask, or less."""
-
     CATEGORY = "mask"
     FUNCTION = "expand_mask"
     RETURN_TYPES = ("MASK",)
@@ -67,7 +58,6 @@ class GrowMask:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """How far, and how corners grow."""
         return {
             "required": {
                 "mask": socket("MASK", "The mask."),
@@ -77,7 +67,6 @@ class GrowMask:
         }
 
     def expand_mask(self, mask: Tensor, expand: int, tapered_corners: bool) -> tuple[Tensor]:
-        """Return MASK."""
         sign = -1 if expand < 0 else 1
         grown = sign * mask.reshape(-1, *mask.shape[-2:])
         for _ in range(abs(expand)):
@@ -98,16 +87,13 @@ def neighbours_largest(mask: Tensor, tapered: bool) -> Tensor:
 
 
 class MaskToImage:
-    """A mask as a grey picture."""
-
     CATEGORY = "mask"
     FUNCTION = "mask_to_image"
     RETURN_TYPES = ("IMAGE",)
-    DESCRIPTION = "Shows a mask as a picture."
+    DESCRIPTION = "Shows a mask as an image."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A mask."""
         return {"required": {"mask": socket("MASK", "The mask.")}}
 
     def mask_to_image(self, mask: Tensor) -> tuple[Tensor]:
@@ -119,19 +105,16 @@ CHANNELS = ["red", "green", "blue", "alpha"]
 
 
 class ImageToMask:
-    """One channel as a mask."""
-
     CATEGORY = "mask"
     FUNCTION = "image_to_mask"
     RETURN_TYPES = ("MASK",)
-    DESCRIPTION = "Takes one channel of a picture as a mask."
+    DESCRIPTION = "Takes one channel of an image as a mask."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """A picture and the channel."""
         return {
             "required": {
-                "image": socket("IMAGE", "The picture."),
+                "image": socket("IMAGE", "The image."),
                 "channel": choice(CHANNELS, "The channel to take."),
             }
         }
@@ -145,17 +128,14 @@ class ImageToMask:
 
 
 class LoadImageMask(InputPicture):
-    """Reads a mask from the input folder."""
-
     CATEGORY = "mask"
     FUNCTION = "load_image"
     RETURN_TYPES = ("MASK",)
-    DESCRIPTION = "Loads one channel of a picture as a mask; of alpha, white is where the picture is transparent."
+    DESCRIPTION = "Loads one channel of an image as a mask; of alpha, white is where the image is transparent."
     ORDER = ["alpha", "red", "green", "blue"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """The pictures in the input folder, and the channel."""
         return {"required": {"image": cls.listed(), "channel": choice(cls.ORDER, "The channel to take.")}}
 
     def load_image(self, image: str, channel: str) -> tuple[Tensor]:

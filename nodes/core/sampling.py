@@ -12,9 +12,9 @@ MODEL = socket("MODEL", "The model that removes the noise.")
 SEED = seed("The seed of the noise: the same seed gives the same picture.")
 STEPS = whole(20, 1, 10000, "Steps to take. More is slower and finer.")
 CFG = number(8.0, 0.0, 100.0, 0.1, "Guidance scale: how strongly to follow the prompt. 1 is off and twice as fast.")
-SAMPLER = choice(list(SAMPLERS), "The way from noise to picture; those that aren't DDIM need ComfyUI.")
+SAMPLER = choice(list(SAMPLERS), "The sampling method; those that aren't DDIM need ComfyUI.")
 SCHEDULER = choice(list(SCHEDULERS), "How the noise levels are spread over the steps.")
-POSITIVE = socket("CONDITIONING", "What the picture should show.")
+POSITIVE = socket("CONDITIONING", "What the image should show.")
 NEGATIVE = socket("CONDITIONING", "What it should not show.")
 LATENT = socket("LATENT", "The latent to start from.")
 
@@ -33,13 +33,10 @@ class DdimSamplers:
 
 
 class KSampler(DdimSamplers):
-    """From noise, or a latent with noise, to latents."""
-
     DESCRIPTION = "Denoises a latent under a prompt and a negative prompt."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Everything as ComfyUI has it."""
         return {
             "required": {
                 "model": MODEL,
@@ -70,19 +67,15 @@ class KSampler(DdimSamplers):
         latent_image: dict,
         denoise: float = 1.0,
     ) -> tuple[dict]:
-        """Return LATENT."""
         run = KSampling(seed, steps, cfg, sampler_name, scheduler, denoise)
         return (host.ksample(model, positive, negative, latent_image, run),)
 
 
 class KSamplerAdvanced(DdimSamplers):
-    """Some steps of a run."""
-
     DESCRIPTION = "Runs some of the steps: what is left to do can be handed to another sampler."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        """Everything as ComfyUI has it."""
         return {
             "required": {
                 "model": MODEL,
@@ -119,7 +112,6 @@ class KSamplerAdvanced(DdimSamplers):
         end_at_step: int,
         return_with_leftover_noise: str,
     ) -> tuple[dict]:
-        """Return LATENT."""
         run = KSampling(
             noise_seed,
             steps,

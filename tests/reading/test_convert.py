@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from comfyui_ddim.executor.errors import WorkflowError
-from comfyui_ddim.executor.reading import Prompt, convert_workflow, embed_metadata, read_workflow
+from comfyui_ddim.executor.reading import Prompt, convert_workflow, read_workflow
 from comfyui_ddim.executor.reading.dynamic_text import choose, fill_in, format_date
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from prompts import essence
 
@@ -104,16 +105,25 @@ def test_png_text_of_every_kind(chunk):
     assert read_workflow(png(chunk), None) == Prompt(PROMPT, None)
 
 
+def embedded(prompt, workflow):
+    """A PNG's text chunks as ComfyUI writes them."""
+    chunks = PngInfo()
+    for name, data in (("prompt", prompt), ("workflow", workflow)):
+        if data is not None:
+            chunks.add_text(name, json.dumps(data))
+    return chunks
+
+
 def test_what_a_saved_picture_carries_is_read_back():
     file = io.BytesIO()
-    Image.new("RGB", (4, 4)).save(file, "PNG", pnginfo=embed_metadata(PROMPT, WORKFLOW))
+    Image.new("RGB", (4, 4)).save(file, "PNG", pnginfo=embedded(PROMPT, WORKFLOW))
     assert read_workflow(file.getvalue(), None) == Prompt(PROMPT, WORKFLOW)
     assert Image.open(file).text == {"prompt": json.dumps(PROMPT), "workflow": json.dumps(WORKFLOW)}
 
 
 def test_a_picture_with_a_workflow_alone_is_converted():
     file = io.BytesIO()
-    Image.new("RGB", (4, 4)).save(file, "PNG", pnginfo=embed_metadata(None, WORKFLOW))
+    Image.new("RGB", (4, 4)).save(file, "PNG", pnginfo=embedded(None, WORKFLOW))
     assert read_workflow(file.getvalue(), OBJECT_INFO) == Prompt(PROMPT, WORKFLOW)
 
 
