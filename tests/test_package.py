@@ -177,6 +177,12 @@ def test_the_root_holds_no_other_code():
     assert not (ROOT / "tests" / "__init__.py").exists()
 
 
+def test_comfyui_offers_the_workflows_and_no_other_folder():
+    # It serves the first of these that a pack has as the pack's templates: a second one leaves the first without files.
+    served = ["example_workflows", "example", "examples", "workflow", "workflows"]
+    assert [name for name in served if (ROOT / name).exists()] == ["workflows"]
+
+
 def run(script: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, **options)
 

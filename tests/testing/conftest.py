@@ -11,7 +11,7 @@ import comfyui_ddim.testing.report  # noqa: F401 (imported here: what the inner 
 import pytest
 import safetensors.torch  # noqa: F401
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "node_pack"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "example_pack"
 QUIET = ("cacheprovider", "unraisableexception", "hypothesispytest", "xdist", "anyio")  # what costs seconds a run
 PLUGIN = [] if any(one.name == "comfyui" for one in entry_points(group="pytest11")) else ["comfyui_ddim.testing.plugin"]
 
