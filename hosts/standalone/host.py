@@ -1,8 +1,7 @@
 """The host without ComfyUI: this package's own models behind the calls that ComfyUI's MODEL, CLIP and VAE answer to."""
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn
@@ -12,31 +11,25 @@ from torch import Tensor, nn
 
 from ...demo import SHIPPED, SHIPPED_CONTROL
 from ...executor import context
-from ...networks import DiffusionRun, LatentDiffusion, load_autoencoder, load_checkpoint, load_controlnet
+from ...networks import LatentDiffusion, load_autoencoder, load_checkpoint, load_controlnet
 from ...networks.text.prompt import check_prompt
 from ...sampler import (
     PRESETS,
     ComfyNoise,
     FixedPoint,
     Guidance,
-    Guide,
-    Inpaint,
     PerStep,
     Predictor,
     Schedule,
     Scheme,
-    X0Filter,
-    quantizer,
 )
-from ..fit import latent_mask, one_or_each
 from ..plan import Options, Plan
-from ..sampling import Inversion, Result, make_guided_predictor, run_inversion, run_sampler
+from ..sampling import Inversion, run_sampler
 from .clip import Clip
-from .conditioning import Frame, read_prompts
 from .controlnet import ControlModel
-from .guide import make_guide
 from .ksampler import KSampling
 from .model_folders import ModelFolders
+from .sampling import Sampling, only_comfyui, report
 from .schedulers import Levels
 from .vae import Vae
 
@@ -50,98 +43,6 @@ class Model:
 
     def __init__(self, diffusion: LatentDiffusion) -> None:
         self.diffusion = diffusion
-
-
-class Sampling:
-    """A plan on this package's own model: what a run and its inversion both need."""
-
-    def __init__(self, diffusion: LatentDiffusion, positive: list, negative: list, latent: dict, plan: Plan) -> None:
-        """Put everything on the model's device; ValueError for what doesn't fit together."""
-        self.diffusion, self.plan, self.device = diffusion, plan, diffusion.device
-        unet = diffusion.config.unet or diffusion.model.diffusion_model.config  # an error where there is no UNet
-        samples, channels = latent["samples"], unet.out_channels
-        if samples.ndim != 4 or samples.shape[1] != channels:
-            raise ValueError(f"latent of shape {tuple(samples.shape)}, expected (batch, {channels}, height, width)")
-        batch = plan.batch(samples)
-        self.samples = self.scaled(one_or_each(samples, torch.Size((batch, *samples.shape[1:])), "latent"))
-        mask = plan.mask if plan.mask is not None else latent.get("noise_mask")
-        self.mask = None if mask is None else latent_mask(mask, self.samples)
-        self.positive, self.negative = read_prompts(positive, negative, Frame(diffusion, self.samples, self.mask))
-        self.cond = self.positive[0].text if len(self.positive) == 1 else positive
-
-    def scaled(self, samples: Tensor) -> Tensor:
-        """An unscaled latent as the model's."""
-        return samples.to(self.device, torch.float32) * self.diffusion.scale_factor
-
-    def unscaled(self, samples: Tensor) -> dict:
-        """LATENT of one of the model's latents."""
-        return {"samples": samples / self.diffusion.scale_factor}
-
-    def guide(self, schedule: Schedule) -> Guide:
-        """The guided model call."""
-        return make_guide(
-            DiffusionRun(self.diffusion, schedule.timesteps),
-            self.positive,
-            self.negative,
-            self.samples.shape,
-            schedule,
-            self.plan.guidance,
-        )
-
-    def inpaint(self) -> Inpaint | None:
-        """What keeps the part outside the mask; None without a mask."""
-        self.plan.check_kept(self.mask is not None)
-        if self.mask is None:
-            return None
-        x0 = self.samples if self.plan.x0 is None else one_or_each(self.scaled(self.plan.x0), self.samples.shape, "x0")
-        return self.plan.scheme.inpaint(1 - self.mask, x0)
-
-    def filters(self) -> list[X0Filter]:
-        """What the model's first stage does to x0 predictions."""
-        if not self.plan.options.quantize:
-            return []
-        quantize = getattr(self.diffusion.first_stage_model, "quantize", None)
-        if quantize is None:
-            raise ValueError("quantize is on, and the model's autoencoder has no codebook: expected a VQ model")
-        return [quantizer(quantize, self.diffusion.scale_factor)]
-
-    def run(self, index: Sequence[int] | None) -> Result:
-        """Sample along the plan; `index` as `Plan.noise` takes it."""
-        plan, scheme, alphas_cumprod = self.plan, self.plan.scheme, self.diffusion.alphas_cumprod
-        if plan.guider is not None:
-            _only_comfyui("GUIDER")
-        schedule = scheme.schedule(alphas_cumprod, plan.steps, plan.eta, plan.denoise)
-        steps = plan.part.steps(len(schedule))
-        predict = make_guided_predictor(
-            plan.options,
-            self.guide(schedule),
-            schedule,
-            self.diffusion.parameterization,
-            plan.options.plus_plus,
-            self.filters(),
-            (self.diffusion, self.cond),
-        )
-        noise, x_T = plan.noise(self.samples.shape, index)
-        latent = self.samples if plan.denoise < 1 or scheme.under else None
-        top = schedule.timesteps[0] == len(alphas_cumprod) - 1
-        x = scheme.start(schedule, x_T.to(self.samples), latent, top)
-        if plan.part.start:
-            x = self.samples * float(schedule.signal[steps.start])
-        result = run_sampler(plan.options, predict, x, schedule, noise, self.inpaint(), _report, plan.part)
-        if plan.part.is_open(len(schedule)):
-            return replace(result, x=result.x / float(schedule.signal[steps.stop]))
-        return result
-
-    def invert(self, solve: FixedPoint) -> Inversion:
-        """Take the latent back to x_T along the plan's schedule and guidance, at eta 0."""
-        plan, diffusion = self.plan, self.diffusion
-        schedule = plan.scheme.schedule(diffusion.alphas_cumprod, plan.steps, 0.0, plan.denoise)
-        predict = Predictor(self.guide(schedule), schedule, diffusion.parameterization)
-        return run_inversion(predict, self.samples, schedule, solve, _report)
-
-
-def _report(done: int, total: int, x0: Tensor | None) -> None:
-    context.progress(done, total)
 
 
 class StandaloneHost:
@@ -229,7 +130,7 @@ class StandaloneHost:
             schedule,
             ComfyNoise(asked.seed, mask=None if asked.sampler == "ddim" else noise),
             own.inpaint(),
-            _report,
+            report,
         )
         return {**latent, **own.unscaled(result.x / float(schedule.signal[-1]))}
 
@@ -249,19 +150,19 @@ class StandaloneHost:
 
     def sampler(self, eta: PerStep, scheme: Scheme, options: Options, start: str, x0: Tensor | None) -> NoReturn:
         """ComfyUI's alone."""
-        _only_comfyui("SAMPLER")
+        only_comfyui("SAMPLER")
 
     def sigmas(self, model: Model, scheme: Scheme, steps: int, denoise: float) -> NoReturn:
         """ComfyUI's alone."""
-        _only_comfyui("SIGMAS")
+        only_comfyui("SIGMAS")
 
     def guider(self, model: Model, positive: list, negative: list, guidance: Guidance) -> NoReturn:
         """ComfyUI's alone."""
-        _only_comfyui("GUIDER")
+        only_comfyui("GUIDER")
 
     def fixed_noise(self, x_T: Tensor, seed: int) -> NoReturn:
         """ComfyUI's alone."""
-        _only_comfyui("NOISE")
+        only_comfyui("NOISE")
 
     def device(self) -> str:
         """The device that models run on: what the run asked for, or the best there is."""
@@ -292,10 +193,6 @@ class StandaloneHost:
     def temp_dir(self) -> Path:
         """Where PreviewImage writes."""
         return context.current().temp_dir
-
-
-def _only_comfyui(what: str) -> NoReturn:
-    raise ValueError(f"parts for SamplerCustomAdvanced, here {what}, need ComfyUI: run with --comfyui DIR")
 
 
 _lock = threading.Lock()

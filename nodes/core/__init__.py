@@ -3,12 +3,34 @@
 They are given to this package's runner only; inside ComfyUI its own are used.
 """
 
-from . import conditioning, images, latents, loading, masks, outlines, primitives, sampling
+from . import (
+    autoencoding,
+    conditioning,
+    controlnet,
+    images,
+    latents,
+    loading,
+    masks,
+    outlines,
+    primitives,
+    sampling,
+)
 
 __all__ = ["STAND_IN_CLASS_MAPPINGS"]
 
 STAND_IN_CLASS_MAPPINGS: dict[str, type] = {
     name: getattr(module, name)
-    for module in (loading, conditioning, sampling, latents, images, outlines, masks, primitives)
+    for module in (
+        loading,
+        conditioning,
+        controlnet,
+        sampling,
+        autoencoding,
+        latents,
+        images,
+        outlines,
+        masks,
+        primitives,
+    )
     for name in module.__all__
 }

@@ -9,8 +9,9 @@ from comfyui_ddim.demo import SHIPPED
 from comfyui_ddim.executor.context import Context, using
 from comfyui_ddim.hosts import host
 from comfyui_ddim.hosts.plan import Plan
-from comfyui_ddim.hosts.standalone.host import Sampling, StandaloneHost
+from comfyui_ddim.hosts.standalone.host import StandaloneHost
 from comfyui_ddim.hosts.standalone.ksampler import KSampling
+from comfyui_ddim.hosts.standalone.sampling import Sampling
 from comfyui_ddim.hosts.standalone.schedulers import SCHEDULERS, Levels
 from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS
 from comfyui_ddim.nodes.conditioning import encode
