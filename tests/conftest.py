@@ -90,7 +90,8 @@ def comfy():
 def run_comfyui(tmp_path_factory):
     """`with run_comfyui({name: folder}) as server`: ComfyUI on loopback, these folders linked in as node packs.
 
-    COMFYUI_DIR names its checkout, COMFYUI_PYTHON the interpreter that runs it (default: this one).
+    COMFYUI_DIR names its checkout, COMFYUI_PYTHON the interpreter that runs it (default: this one), FRONT_END the
+    folder of another front end than the one that it brings.
     """
 
     @contextmanager
@@ -109,6 +110,8 @@ def run_comfyui(tmp_path_factory):
         main = [os.environ.get("COMFYUI_PYTHON", sys.executable), Path(os.environ["COMFYUI_DIR"]) / "main.py", "--cpu"]
         where = ["--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base)]
         quietly = ["--database-url", "sqlite:///:memory:", "--disable-auto-launch"]
+        if "FRONT_END" in os.environ:
+            quietly += ["--front-end-root", os.environ["FRONT_END"]]
         with server.log.open("wb") as log:
             process = subprocess.Popen([*main, *where, *quietly, *options], cwd=base, stdout=log, stderr=log)
         try:

@@ -2,7 +2,8 @@
 
 They run where COMFYUI_DIR names a ComfyUI checkout. They need, besides: COMFYUI_PYTHON, the interpreter that runs that
 ComfyUI (default: this one); CHROMIUM, the browser (default: `chromium` on the PATH); node, with playwright-core on its
-NODE_PATH. Nothing is installed or fetched. The fixtures `server`, `page` and `drawn` are in conftest.py.
+NODE_PATH. FRONT_END may name the folder of another front end than the one that ComfyUI brings. Nothing is installed or
+fetched. The fixtures `server`, `page` and `drawn` are in conftest.py.
 """
 
 import json

@@ -137,6 +137,8 @@ export async function complaints(page) {
     await page.locator('[data-testid^="error-group-"]').first().waitFor()
     const report = page.getByTestId('runtime-error-panel')
     if (await report.count()) await report.filter({ hasText: 'Exception Message' }).first().waitFor() // comes after the traceback
+    const more = page.locator('[data-testid^="error-group-"] button[aria-controls][aria-expanded="false"]')
+    while (await more.count()) await more.first().click() // the node's own words are behind an "i"
     await page.waitForTimeout(800)
   }
   const said = await page.evaluate(() => ({

@@ -64,8 +64,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def server(run_comfyui):
     """A ComfyUI of our own on this machine, with the node pack that the workflows are made of."""
-    other = ["--front-end-root", os.environ["FRONT_END"]] if "FRONT_END" in os.environ else []
-    with run_comfyui({"reading_nodes": HERE / "node_pack"}, *other) as server:
+    with run_comfyui({"reading_nodes": HERE / "node_pack"}) as server:
         shutil.copytree(Path(COMFYUI) / "input", server.base / "input", dirs_exist_ok=True)
         yield server
 

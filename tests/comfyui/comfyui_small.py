@@ -41,9 +41,9 @@ def drawn(seed, *shape):
 
 @torch.no_grad()
 def fill(module, seed=0):
-    """Weights of a size that keeps activations in bounds."""
+    """Weights of a size that keeps activations in bounds, for all that a checkpoint holds: buffers stand there unset too."""
     generator = torch.Generator().manual_seed(seed)
-    for name, weight in module.named_parameters():
+    for name, weight in module.state_dict().items():
         norm = weight.ndim == 1 and name.endswith("weight")
         size = 1 / weight[0].numel() ** 0.5 if weight.ndim > 1 else 0.02
         weight.copy_(1 if norm else torch.randn(weight.shape, generator=generator) * size)
