@@ -41,7 +41,7 @@ def drawn(seed, *shape):
 
 @torch.no_grad()
 def fill(module, seed=0):
-    """Weights of a size that keeps activations in bounds, for all that a checkpoint holds: buffers stand there unset too."""
+    """Weights of a size that keeps activations in bounds; buffers that a checkpoint would bring too."""
     generator = torch.Generator().manual_seed(seed)
     for name, weight in module.state_dict().items():
         norm = weight.ndim == 1 and name.endswith("weight")
