@@ -7,7 +7,9 @@ from .diffusion_run import DiffusionRun
 from .latent_diffusion import LatentDiffusion, ModelConfig
 from .loading.checkpoint import load_autoencoder, load_checkpoint, load_controlnet, save_checkpoint, save_controlnet
 from .loading.detection import model_config
+from .loading.lora import load_lora
 from .loading.tensor_file import CheckpointError
+from .lora import lora_weights, with_loras
 from .reuse import Kept, Shared
 from .text.encoder import TextConfig, TextTransformer
 from .text.word_tokenizer import WordTokenizer
@@ -36,7 +38,10 @@ __all__ = [
     "load_autoencoder",
     "load_checkpoint",
     "load_controlnet",
+    "load_lora",
+    "lora_weights",
     "model_config",
     "save_checkpoint",
     "save_controlnet",
+    "with_loras",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor
 from ...networks import LatentDiffusion, TextConfig
 from ...networks.text.prompt import Chunk, tokenize
 from ...networks.text.textual_inversion import find_vectors
+from .lora import WithLoras
 
 __all__ = ["Clip"]
 
@@ -17,14 +18,17 @@ def _nowhere() -> tuple[Path, ...]:
     return ()
 
 
-class Clip:
+class Clip(WithLoras):
     """Text to conditioning, in the two steps that ComfyUI's nodes take.
 
     `folders` says where embeddings lie, asked anew for each prompt that names one.
     """
 
-    def __init__(self, diffusion: LatentDiffusion, folders: Callable[[], Iterable[Path]] = _nowhere) -> None:
-        self.diffusion, self.folders = diffusion, folders
+    part = "text"
+
+    def __init__(self, plain: LatentDiffusion, folders: Callable[[], Iterable[Path]] = _nowhere) -> None:
+        super().__init__(plain)
+        self.folders = folders
         self.skip: int | None = None
 
     def clone(self) -> "Clip":
@@ -40,7 +44,7 @@ class Clip:
 
     def tokenize(self, text: str) -> dict[str, list[Chunk]]:
         """The prompt's chunks of tokens and their weights, under the name that ComfyUI gives the encoder."""
-        return {self._name: tokenize(text, self.diffusion.tokenizer, self._vectors)}
+        return {self._name: tokenize(text, self.plain.tokenizer, self._vectors)}
 
     def encode_from_tokens(
         self, tokens: Mapping[str, list[Chunk]], return_pooled: bool | str = False, return_dict: bool = False
@@ -62,7 +66,7 @@ class Clip:
 
     @property
     def _config(self) -> TextConfig:
-        return self.diffusion.cond_stage_model.transformer.config
+        return self.plain.cond_stage_model.transformer.config
 
     @property
     def _name(self) -> str:

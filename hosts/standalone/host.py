@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...demo import SHIPPED, SHIPPED_CONTROL
 from ...executor import context
-from ...networks import LatentDiffusion, load_autoencoder, load_checkpoint, load_controlnet
+from ...networks import load_autoencoder, load_checkpoint, load_controlnet
 from ...networks.text.prompt import check_prompt
 from ...sampler import (
     PRESETS,
@@ -28,6 +28,7 @@ from ..sampling import Inversion, run_sampler
 from .clip import Clip
 from .controlnet import ControlModel
 from .ksampler import KSampling
+from .lora import Model, lay_over
 from .model_folders import ModelFolders
 from .sampling import Sampling, only_comfyui, report
 from .schedulers import Levels
@@ -36,13 +37,6 @@ from .vae import Vae
 __all__ = ["Clip", "Model", "StandaloneHost", "Vae"]
 
 SHIPPED_MODELS = {"checkpoints": SHIPPED, "controlnet": SHIPPED_CONTROL}
-
-
-class Model:
-    """MODEL: the diffusion network, on its device."""
-
-    def __init__(self, diffusion: LatentDiffusion) -> None:
-        self.diffusion = diffusion
 
 
 class StandaloneHost:
@@ -62,6 +56,10 @@ class StandaloneHost:
         """Names that a VAE loader offers."""
         return self._folders().names("vae")
 
+    def loras(self) -> list[str]:
+        """Names that a LoRA loader offers."""
+        return self._folders().names("loras")
+
     def diffusers(self) -> list[str]:
         """Names of diffusers folders."""
         return self._folders().names("diffusers")
@@ -71,7 +69,7 @@ class StandaloneHost:
         return [folder for folder in self._folders().folders("embeddings") if folder.is_dir()]
 
     def find(self, kind: str, name: str) -> Path:
-        """The file of a kind ("checkpoints", "controlnet", "vae", "diffusers") by a workflow's name for it.
+        """The file of a kind ("checkpoints", "controlnet", "loras", "vae", "diffusers") by a workflow's name for it.
 
         Raises ValueError, with the folders looked in and names like it, for one that isn't there.
         """
@@ -91,6 +89,10 @@ class StandaloneHost:
     def load_vae(self, name: str) -> Vae:
         """Load one of `vaes()`."""
         return Vae(_load(load_autoencoder, self.find("vae", name), self.device(), self.dtype()))
+
+    def lay_over(self, name: str, *parts: tuple[Model | Clip, float]) -> list[Model | Clip]:
+        """MODEL, CLIP or both with one of `loras()` over them, each at a strength."""
+        return lay_over(parts, self.find("loras", name))
 
     def encode(self, vae: Vae, pixels: Tensor) -> Tensor:
         """LATENT's samples of IMAGE, finite."""

@@ -23,7 +23,14 @@ ALSO = {"controlnet": ("t2i_adapter",), "text_encoders": ("clip",)}
 FORMERLY = {"unet": "diffusion_models", "clip": "text_encoders"}
 WITH_FOLDERS = {"checkpoints": ("diffusers",)}
 """Kinds of which a model may also be a diffusers folder, and where else those lie."""
-NOUNS = {"checkpoints": "checkpoint", "controlnet": "ControlNet", "vae": "VAE", "diffusers": "diffusers folder"}
+NOUNS = {
+    "checkpoints": "checkpoint",
+    "controlnet": "ControlNet",
+    "loras": "LoRA",
+    "vae": "VAE",
+    "diffusers": "diffusers folder",
+    "upscale_models": "upscaling model",
+}
 
 
 @dataclass(frozen=True)

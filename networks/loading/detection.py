@@ -56,7 +56,7 @@ STEM = f"{UNET}input_blocks.0.0.weight"
 A_CONTROLNET, ALONE = "a ControlNet", "an autoencoder alone"
 # The first that fits counts. Tensor names are those of the models' own publications.
 MARKS = (
-    Mark(r"lora_|.*\.(lora_|lokr_|hada_)", "a LoRA", alone=True),
+    Mark(r"lora_|.*\.(lora_|lokr_|hada_)", "a LoRA", "use LoraLoader", alone=True),
     Mark(r"(string_to_param|emb_params)", "a text embedding", alone=True),
     Mark(r"conditioner\.embedders\.1\.", "an SDXL checkpoint"),
     Mark(r"conditioner\.embedders\.0\.model\.transformer\.resblocks\.31\.", "an SDXL refiner checkpoint"),

@@ -6,9 +6,9 @@ Where the published layout counts otherwise, `_counts` says what the other lette
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["published_names"]
+__all__ = ["diffusers_unet_names", "published_names"]
 
 Layers = Mapping[str, str]
 Row = tuple[str, str, Layers]
@@ -96,23 +96,37 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
     rows = next((rows for mark, rows in LAYOUTS.items() if mark in names), None)
     if rows is None:
         return {name: name for name in names}
-    heads = {theirs: (ours, layers) for theirs, ours, layers in _expanded(rows, names)}
-    return {name: _published(name, heads) for name in names}
-
-
-def _expanded(rows: Iterable[Row], names: list[str]) -> Iterator[Row]:
-    """The rows with numbers for letters, for a network that has these names."""
-    for counts in _counts(names):
-        for theirs, ours, layers in rows:
-            yield theirs.format_map(counts), ours.format_map(counts), layers
-
-
-def _counts(names: list[str]) -> Iterator[dict[str, int]]:
-    """All letters' values in turn: the published layout counts through levels, the decoder's from the finest one."""
     levels = _length(names, r"(?:encoder\.)?down_blocks\.(\d+)\.")
     blocks = _length(names, r"(?:encoder\.)?down_blocks\.0\.resnets\.(\d+)\.")
     hints = _length(names, r"controlnet_cond_embedding\.blocks\.(\d+)\.")
     attentive = {int(match[1]) for name in names if (match := re.match(r"up_blocks\.(\d+)\.attentions\.", name))}
+    expanded = _expanded(rows, _counts(levels, blocks, hints, attentive))
+    heads = {theirs: (ours, layers) for theirs, ours, layers in expanded}
+    return {name: _renamed(name, heads) for name in names}
+
+
+def diffusers_unet_names(names: Iterable[str], blocks: int, attention: Sequence[bool]) -> dict[str, str]:
+    """{published name: diffusers' name} for a UNet's tensors, with so many blocks a level; finest level first."""
+    attentive = {i for i, has in enumerate(reversed(attention)) if has}
+    heads = {
+        ours: (theirs, {own: other for other, own in layers.items()})
+        for theirs, ours, layers in _expanded(UNET, _counts(len(attention), blocks, 0, attentive))
+    }
+    return {name: _renamed(name, heads) for name in names}
+
+
+def _expanded(rows: Iterable[Row], letters: Iterable[Mapping[str, int]]) -> Iterator[Row]:
+    """The rows with numbers for letters."""
+    for counts in letters:
+        for theirs, ours, layers in rows:
+            yield theirs.format_map(counts), ours.format_map(counts), layers
+
+
+def _counts(levels: int, blocks: int, hints: int, attentive: Collection[int]) -> Iterator[dict[str, int]]:
+    """All letters' values in turn: the published layout counts through levels, the decoder's from the finest one.
+
+    `attentive` are the levels on the way up that have transformers, the coarsest is 0.
+    """
     for n in range(max(levels * (blocks + 1), hints)):
         i, j = divmod(n, blocks + 1)
         first = i * (blocks + 1)
@@ -126,7 +140,7 @@ def _length(names: list[str], pattern: str) -> int:
     return len({int(match[1]) for name in names if (match := re.match(pattern, name))})
 
 
-def _published(name: str, heads: Mapping[str, tuple[str, Layers]]) -> str:
+def _renamed(name: str, heads: Mapping[str, tuple[str, Layers]]) -> str:
     parts = name.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         if (head := ".".join(parts[:cut])) in heads:

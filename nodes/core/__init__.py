@@ -1,4 +1,4 @@
-"""ComfyUI's own nodes that the shared workflows use, for running without ComfyUI: the same names, inputs and outputs.
+"""ComfyUI's own nodes that workflows of Stable Diffusion 1.x and 2.x use, for running without ComfyUI: the same names, inputs and outputs.
 
 They are given to this package's runner only; inside ComfyUI its own are used.
 """

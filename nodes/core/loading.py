@@ -3,9 +3,17 @@
 from ...hosts import host
 from ..checks import verdict
 from ..conditioning import encode
-from ..sockets import choice, socket, text
+from ..sockets import choice, number, socket, text
 
-__all__ = ["CLIPTextEncode", "CheckpointLoaderSimple", "ControlNetLoader", "DiffusersLoader", "VAELoader"]
+__all__ = [
+    "CLIPTextEncode",
+    "CheckpointLoaderSimple",
+    "ControlNetLoader",
+    "DiffusersLoader",
+    "LoraLoader",
+    "LoraLoaderModelOnly",
+    "VAELoader",
+]
 
 
 def is_there(kind: str, name: object) -> bool | str:
@@ -85,6 +93,58 @@ class ControlNetLoader:
 
     def load_controlnet(self, control_net_name: str) -> tuple:
         return (host.load_controlnet(control_net_name),)
+
+
+def strength(what: str) -> tuple:
+    """A LoRA's strength over one part."""
+    return number(1.0, -100.0, 100.0, 0.01, f"How strongly to modify the {what}. This value can be negative.")
+
+
+class LoraLoader:
+    CATEGORY = "loaders"
+    FUNCTION = "load_lora"
+    RETURN_TYPES = ("MODEL", "CLIP")
+    DESCRIPTION = "Lays a LoRA over a diffusion model and its text encoder. Several can follow one another."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "model": socket("MODEL", "The diffusion model the LoRA will be applied to."),
+                "clip": socket("CLIP", "The CLIP model the LoRA will be applied to."),
+                "lora_name": choice(host.loras(), "The name of the LoRA."),
+                "strength_model": strength("diffusion model"),
+                "strength_clip": strength("CLIP model"),
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, lora_name: str | None = None) -> bool | str:
+        return is_there("loras", lora_name)
+
+    def load_lora(self, model, clip, lora_name: str, strength_model: float, strength_clip: float) -> tuple:
+        """Return MODEL and CLIP."""
+        return tuple(host.lay_over(lora_name, (model, strength_model), (clip, strength_clip)))
+
+
+class LoraLoaderModelOnly:
+    CATEGORY = "loaders"
+    FUNCTION = "load_lora_model_only"
+    RETURN_TYPES = ("MODEL",)
+    DESCRIPTION = "Lays a LoRA over a diffusion model. Several can follow one another."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        inputs = LoraLoader.INPUT_TYPES()["required"]
+        return {"required": {name: inputs[name] for name in ("model", "lora_name", "strength_model")}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, lora_name: str | None = None) -> bool | str:
+        return is_there("loras", lora_name)
+
+    def load_lora_model_only(self, model, lora_name: str, strength_model: float) -> tuple:
+        """Return MODEL."""
+        return tuple(host.lay_over(lora_name, (model, strength_model)))
 
 
 class CLIPTextEncode:

@@ -16,6 +16,7 @@ from comfyui_ddim.hosts.standalone.schedulers import SCHEDULERS, Levels
 from comfyui_ddim.nodes import STAND_IN_CLASS_MAPPINGS
 from comfyui_ddim.nodes.conditioning import encode
 from comfyui_ddim.sampler import Predictor, Scheme
+from safetensors.torch import save_file
 
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
 
@@ -31,15 +32,18 @@ def both(comfy):
     assert isinstance(host, StandaloneHost)
     with torch.inference_mode(), using(Context(device="cpu")):
         ours, clip, _ = host.load_checkpoint(SHIPPED.name)
-        theirs, _, _ = ComfyHost().load_checkpoint(SHIPPED.name)
+        theirs, their_clip, _ = ComfyHost().load_checkpoint(SHIPPED.name)
         prompts = [encode(clip, text) for text in ("a large red sphere on a green floor", "a small blue cube", "")]
-        yield SimpleNamespace(ours=ours, theirs=theirs, red=prompts[0], blue=prompts[1], empty=prompts[2])
+        names = ("red", "blue", "empty")
+        clips = {"clip": clip, "their_clip": their_clip}
+        yield SimpleNamespace(ours=ours, theirs=theirs, **clips, **dict(zip(names, prompts, strict=True)))
 
 
-def made(name, *values, **inputs):
-    """The first output of a stand-in."""
+def made(name, *values, every=False, **inputs):
+    """The first output of a stand-in, or all of them."""
     node = STAND_IN_CLASS_MAPPINGS[name]
-    return getattr(node(), node.FUNCTION)(*values, **inputs)[0]
+    outputs = getattr(node(), node.FUNCTION)(*values, **inputs)
+    return outputs if every else outputs[0]
 
 
 def told(conditioning, **options):
@@ -238,3 +242,41 @@ def test_combined_prompts_and_masks_go_through_a_whole_run(both, comfyui_sampler
             ours = host.ksample(both.ours, positive, negative, latent, run)["samples"]
             theirs = comfyui_sampler(both.theirs, run, positive, negative, latent)
         assert (ours - theirs).abs().max() * SCALE <= 1e-4 * max(1, theirs.abs().max() * SCALE / 4)
+
+
+def lora_of(networks: dict[str, torch.nn.Module]) -> dict[str, torch.Tensor]:
+    """Rank 2 with an alpha, as kohya names it, for every linear layer and convolution."""
+    weights, g = {}, torch.Generator().manual_seed(3)
+    for prefix, network in networks.items():
+        for name, layer in network.named_modules():
+            if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
+                key, (rows, columns, *kernel) = f"{prefix}{name.replace('.', '_')}", layer.weight.shape
+                weights[f"{key}.lora_up.weight"] = torch.randn(rows, 2, *(1 for _ in kernel), generator=g)
+                down = torch.randn(2, columns, *kernel, generator=g)
+                weights[f"{key}.lora_down.weight"] = down / layer.weight[0].numel() ** 0.5
+                weights[f"{key}.alpha"] = torch.tensor(0.5)
+    return weights
+
+
+def test_a_lora_over_every_layer_is_comfyuis(both, comfy, comfyui_sampler, tmp_path):
+    diffusion = both.ours.diffusion
+    networks = {"lora_unet_": diffusion.model.diffusion_model, "lora_te_": diffusion.cond_stage_model.transformer}
+    weights = lora_of(networks)
+    both.their_clip.cond_stage_model.float()  # else ComfyUI rounds the sums to float16
+    (tmp_path / "loras").mkdir()
+    save_file(weights, tmp_path / "loras" / "a.safetensors")
+    text, run, latent = (
+        "a large red sphere on a green floor",
+        KSampling(5, 4, 4.0, "ddim", "normal"),
+        {"samples": PICTURE},
+    )
+    with torch.inference_mode(), using(Context(device="cpu", models_dir=tmp_path)):
+        model, clip = made("LoraLoader", both.ours, both.clip, "a.safetensors", 0.2, -0.3, every=True)
+        their_model, their_clip = comfy.sd.load_lora_for_models(both.theirs, both.their_clip, weights, 0.2, -0.3)
+        ours, theirs = encode(clip, text)[0][0], encode(their_clip, text)[0][0]
+        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max() < (ours - both.red[0][0]).abs().max()
+        ours = host.ksample(model, both.red, both.empty, latent, run)["samples"]
+        theirs = comfyui_sampler(their_model, run, both.red, both.empty, latent)
+        plain = comfyui_sampler(both.theirs, run, both.red, both.empty, latent)
+    assert (ours - theirs).abs().max() * SCALE <= 1e-4 * max(1, theirs.abs().max() * SCALE / 4)
+    assert (plain - theirs).abs().max() * SCALE > 0.05

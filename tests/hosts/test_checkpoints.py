@@ -36,6 +36,29 @@ def save(network: torch.nn.Module, prefix: str, path: Path) -> None:
     save_file({prefix + name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}, path)
 
 
+def save_loras(model: LatentDiffusion, folder: Path) -> None:
+    """One as kohya trains it, over UNet and text encoder with convolutions, one as diffusers does, over attention."""
+    kohya, diffusers = {}, {}
+    g = torch.Generator().manual_seed(4)
+    for name, layer in model.named_modules():
+        if not isinstance(layer, torch.nn.Linear | torch.nn.Conv2d) or "first_stage" in name:
+            continue
+        rows, columns, *kernel = layer.weight.shape
+        up = torch.randn(rows, 4, *(1 for _ in kernel), generator=g)
+        down = torch.randn(4, columns, *kernel, generator=g) / layer.weight[0].numel() ** 0.5
+        own = name.removeprefix("model.diffusion_model.").removeprefix("cond_stage_model.transformer.")
+        theirs = f"lora_{'te' if 'cond_stage' in name else 'unet'}_{own.replace('.', '_')}"
+        kohya |= {f"{theirs}.lora_up.weight": up, f"{theirs}.lora_down.weight": down}
+        kohya[f"{theirs}.alpha"] = torch.tensor(2.0)
+        if own.startswith("input_blocks.1.1.transformer_blocks.0.attn"):
+            there = own.replace("input_blocks.1.1", "unet.down_blocks.0.attentions.0").replace(".to_", ".processor.to_")
+            there = there.removesuffix(".0")
+            diffusers |= {f"{there}_lora.up.weight": up.flip(0), f"{there}_lora.down.weight": down}
+    folder.mkdir()
+    save_file({name: tensor.contiguous() for name, tensor in kohya.items()}, folder / "kohya.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in diffusers.items()}, folder / "diffusers.safetensors")
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """A models folder with two checkpoints, a ControlNet, and an autoencoder of its own."""
@@ -43,6 +66,7 @@ def models(tmp_path_factory):
     torch.manual_seed(0)
     plain = LatentDiffusion(ModelConfig(unet=narrow(4)))
     save(plain, "", folder / "checkpoints" / "sd15" / "plain.safetensors")
+    save_loras(plain, folder / "loras")
     control = ControlNet.copy_of(plain.model.diffusion_model)
     for layer in (*control.zero_convs, control.middle_block_out, control.input_hint_block[-1]):
         for weights in layer.parameters():
@@ -130,11 +154,11 @@ def prompt_of(checkpoint, more=None, **sampler):
     }
 
 
-def agree(runners, prompt):
-    """Both hosts' latents; they agree to 1e-3 as the model sees them."""
+def agree(runners, prompt, limit=1e-3):
+    """Both hosts' latents; they agree to a limit as the model sees them."""
     ours, theirs = (latents(runners, host, prompt) for host in runners)
     assert ours.shape == theirs.shape
-    assert (ours - theirs).abs().max() * SCALE <= 1e-3
+    assert (ours - theirs).abs().max() * SCALE <= limit
     return ours
 
 
@@ -221,3 +245,28 @@ def test_another_autoencoder_and_an_earlier_layer(runners):
         },
     }
     agree(runners, prompt_of("sd15/plain.safetensors", more, latent_image=["grow", 0], denoise=0.6))
+
+
+def lora(name, strength, model, clip=None):
+    """A LoRA over a model, and at half its strength over the text encoder if there is one."""
+    inputs = {"model": model, "lora_name": name, "strength_model": strength}
+    if clip is None:
+        return {"class_type": "LoraLoaderModelOnly", "inputs": inputs}
+    return {"class_type": "LoraLoader", "inputs": {**inputs, "clip": clip, "strength_clip": strength / 2}}
+
+
+def test_loras_over_model_and_text_encoder(runners):
+    """One after the other, one of them twice, and each part alone."""
+    checkpoint = "sd15/plain.safetensors"
+    first = lora("kohya.safetensors", 0.02, ["load", 0], ["load", 1])
+    more = {"first": first, "second": lora("diffusers.safetensors", -0.3, ["first", 0])}
+    more["third"] = lora("kohya.safetensors", 0.01, ["second", 0], ["first", 1])
+    more["yes"] = text(["third", 1], "a (red:1.3) cube")
+    # ComfyUI keeps the text encoder, with the LoRA in it, in float16 here.
+    made = agree(runners, prompt_of(checkpoint, more, model=["third", 0]), 5e-3)
+    halves = [
+        agree(runners, prompt_of(checkpoint, more, model=["load", 0]), 5e-3),
+        agree(runners, prompt_of(checkpoint, more, model=["third", 0], positive=["no", 0]), 1e-4),
+        latents(runners, "light", prompt_of(checkpoint)),
+    ]
+    assert all(matters(made, half) for half in halves)
