@@ -1,6 +1,7 @@
-"""ComfyUI's own nodes that workflows of Stable Diffusion 1.x and 2.x use, for running without ComfyUI: the same names, inputs and outputs.
+"""ComfyUI's own nodes that workflows of Stable Diffusion 1.x and 2.x use, for running without ComfyUI.
 
-They are given to this package's runner only; inside ComfyUI its own are used.
+They have the same names, inputs and outputs, and are given to this package's runner only; inside ComfyUI its own are
+used.
 """
 
 from . import (
