@@ -14,6 +14,7 @@ from ..prompts.carry import carry_over
 from ..prompts.failures import failure_line
 from ..prompts.messages import fault_lines, has_unknown_class, name_node
 from ..prompts.overrides import RANDOM, Changes, class_of, find_node, parse_seed, set_inputs, set_seed
+from .cache_options import add_cache_options, chosen_cache
 from .display import Display
 from .node_set import NodeSet, check_output, load_node_set
 from .options import add_file_option, add_format_options, add_node_options, check_format, new_parser
@@ -51,7 +52,7 @@ def add_parser(commands: Any) -> None:
     )
     add_node_options(parser)
     add_format_options(parser)
-    parser.add_argument("--cache", choices=("classic", "lru", "none"), default="classic", help="which results to keep")
+    add_cache_options(parser)
     parser.add_argument("--json", action="store_true", help="print events as JSON lines instead of paths")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -59,11 +60,12 @@ def add_parser(commands: Any) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Check all files, then run one after the other; the first that fails ends it."""
     check_format(arguments)
+    cache, cache_size = chosen_cache(arguments)
     check_output(arguments.output or Context().output_dir)
     sources = open_sources(arguments.files)
     node_set = load_node_set(arguments)
     with using(node_set.context):
-        executor = Executor(node_set.classes, cache=arguments.cache, cache_size=100)
+        executor = Executor(node_set.classes, cache=cache, cache_size=cache_size)
         jobs = [_Job(source, arguments, node_set) for source in sources]
         for job in jobs:
             job.check(executor)

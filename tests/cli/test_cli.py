@@ -298,12 +298,57 @@ def test_bad_options(place, capsys, arguments, line):
     assert refused(capsys).startswith(line)
 
 
-@pytest.mark.parametrize("arguments", [["--seed", "x"], ["--colour"], ["--cache", "big"]])
+BAD_CACHES = [
+    ["--cache", "big"],
+    ["--cache-lru", "0"],
+    ["--cache-lru", "1.5"],
+    ["--cache-lru", "many"],
+    ["--cache-lru"],
+    ["--cache-ram", "-1"],
+    ["--cache-ram", "nan"],
+    ["--cache-none", "--cache", "lru"],
+]
+
+
+@pytest.mark.parametrize("arguments", [["--seed", "x"], ["--colour"], *BAD_CACHES])
 def test_options_that_cannot_be_parsed(place, capsys, arguments):
     with pytest.raises(SystemExit) as exit_:
         run("w.json", *arguments)
     assert exit_.value.code == 2
     assert arguments[0] in refused(capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ([], 0),
+        (["--cache", "classic"], 0),
+        (["--cache-classic"], 0),
+        (["--cache", "lru"], 3),
+        (["--cache-lru", "6"], 3),
+        (["--cache-lru", "1"], 0),
+        (["--cache", "none"], 0),
+        (["--cache-none"], 0),
+        (["--cache", "ram"], 3),
+        (["--cache-ram"], 3),
+        (["--cache-ram", "0.001"], 3),
+        (["--cache-ram", "1e6"], 0),
+    ],
+)
+def test_what_is_kept_for_a_file_that_comes_again(place, capsys, options, kept):
+    if "ram" in " ".join(options):
+        pytest.importorskip("psutil")
+    save(counting(value=8, seed=9, name="other.txt"), "other.json")
+    assert run("w.json", "other.json", "w.json", "--json", *options) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    cached = [len(event["data"]["nodes"]) for event in events if event["type"] == "execution_cached"]
+    assert cached == [0, 0, kept]
+
+
+def test_memory_that_nobody_can_tell(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psutil", None)  # as if it weren't installed
+    assert run("w.json", "--cache-ram") == 2
+    assert refused(capsys) == '--cache-ram: cache "ram" needs psutil, which tells how much memory is free'
 
 
 def test_streams_that_are_closed_or_full(place):
