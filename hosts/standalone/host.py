@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +29,8 @@ from .controlnet import ControlModel
 from .ksampler import KSampling
 from .lora import Model, lay_over
 from .model_folders import ModelFolders
-from .sampling import Sampling, only_comfyui, report
+from .parts import Ddim, FixedNoise, Guider, Noise, checked, sample_parts
+from .sampling import Sampling, report
 from .schedulers import Levels
 from .vae import Vae
 
@@ -111,7 +111,16 @@ class StandaloneHost:
 
     def sample(self, model: Model, positive: list, negative: list, latent: dict, plan: Plan) -> tuple[dict, ...]:
         """Run a plan; LATENT four times: the result, the last x0, and both after each kept step."""
-        own = Sampling(model.diffusion, positive, negative, latent, plan)
+        diffusion = model.diffusion
+        if plan.guider is not None:
+            guider = checked(plan.guider, Guider, "guider")
+            diffusion, positive, negative, plan = (
+                guider.diffusion,
+                guider.positive,
+                guider.negative,
+                guider.guided(plan),
+            )
+        own = Sampling(diffusion, positive, negative, latent, plan)
         result = own.run(latent.get("batch_index"))
         others = (own.unscaled(x) for x in (result.x0, result.states, result.predictions))
         return {**latent, **own.unscaled(result.x)}, *others
@@ -150,21 +159,28 @@ class StandaloneHost:
         """The schedule that `sample` follows with a plan; ValueError for one that the model can't run."""
         return plan.scheme.schedule(model.diffusion.alphas_cumprod, plan.steps, plan.eta, plan.denoise)
 
-    def sampler(self, eta: PerStep, scheme: Scheme, options: Options, start: str, x0: Tensor | None) -> NoReturn:
-        """ComfyUI's alone."""
-        only_comfyui("SAMPLER")
+    def sampler(self, eta: PerStep, scheme: Scheme, options: Options, start: str, x0: Tensor | None) -> Ddim:
+        """SAMPLER."""
+        return Ddim(eta, scheme, options, start, x0)
 
-    def sigmas(self, model: Model, scheme: Scheme, steps: int, denoise: float) -> NoReturn:
-        """ComfyUI's alone."""
-        only_comfyui("SIGMAS")
+    def sigmas(self, model: Model, scheme: Scheme, steps: int, denoise: float) -> Tensor:
+        """SIGMAS (steps + 1,), of most schemes, for a MODEL."""
+        schedule = scheme.schedule(model.diffusion.alphas_cumprod, steps, 0.0, denoise)
+        return torch.from_numpy(schedule.noise / schedule.signal).float()
 
-    def guider(self, model: Model, positive: list, negative: list, guidance: Guidance) -> NoReturn:
-        """ComfyUI's alone."""
-        only_comfyui("GUIDER")
+    def guider(self, model: Model, positive: list, negative: list, guidance: Guidance) -> Guider:
+        """GUIDER."""
+        return Guider(model.diffusion, positive, negative, guidance)
 
-    def fixed_noise(self, x_T: Tensor, seed: int) -> NoReturn:
-        """ComfyUI's alone."""
-        only_comfyui("NOISE")
+    def fixed_noise(self, x_T: Tensor, seed: int) -> FixedNoise:
+        """NOISE."""
+        return FixedNoise(x_T, seed)
+
+    def custom_sample(
+        self, noise: Noise, guider: Guider, sampler: Ddim, sigmas: Tensor, latent: dict
+    ) -> tuple[dict, dict]:
+        """Run what SamplerCustomAdvanced is given; LATENT twice, the result and the last x0 prediction."""
+        return sample_parts(noise, guider, sampler, sigmas, latent)
 
     def device(self) -> str:
         """The device that models run on: what the run asked for, or the best there is."""

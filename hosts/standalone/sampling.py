@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from ..sampling import Inversion, Result, make_guided_predictor, run_inversion, 
 from .conditioning import Frame, read_prompts
 from .guide import make_guide
 
-__all__ = ["Sampling", "only_comfyui", "report"]
+__all__ = ["Sampling", "report"]
 
 
 class Sampling:
@@ -75,8 +74,6 @@ class Sampling:
     def run(self, index: Sequence[int] | None) -> Result:
         """Sample along the plan; `index` as `Plan.noise` takes it."""
         plan, scheme, alphas_cumprod = self.plan, self.plan.scheme, self.diffusion.alphas_cumprod
-        if plan.guider is not None:
-            only_comfyui("GUIDER")
         schedule = scheme.schedule(alphas_cumprod, plan.steps, plan.eta, plan.denoise)
         steps = plan.part.steps(len(schedule))
         predict = make_guided_predictor(
@@ -110,8 +107,3 @@ class Sampling:
 def report(done: int, total: int, x0: Tensor | None) -> None:
     """Tell the run's progress."""
     context.progress(done, total)
-
-
-def only_comfyui(what: str) -> NoReturn:
-    """Refuse what only ComfyUI can make."""
-    raise ValueError(f"parts for SamplerCustomAdvanced, here {what}, need ComfyUI: run with --comfyui DIR")

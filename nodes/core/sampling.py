@@ -6,7 +6,7 @@ from ...hosts.standalone.schedulers import SCHEDULERS
 from ..checks import verdict
 from ..sockets import choice, number, seed, socket, whole
 
-__all__ = ["KSampler", "KSamplerAdvanced"]
+__all__ = ["KSampler", "KSamplerAdvanced", "SamplerCustomAdvanced"]
 
 MODEL = socket("MODEL", "The model that removes the noise.")
 SEED = seed("The seed of the noise: the same seed gives the same picture.")
@@ -124,3 +124,26 @@ class KSamplerAdvanced(DdimSamplers):
             leftover=return_with_leftover_noise == "enable",
         )
         return (host.ksample(model, positive, negative, latent_image, run),)
+
+
+class SamplerCustomAdvanced:
+    CATEGORY = "model/sampling/custom"
+    FUNCTION = "sample"
+    RETURN_TYPES = ("LATENT", "LATENT")
+    RETURN_NAMES = ("output", "denoised_output")
+    DESCRIPTION = "Samples with a noise, a guider, a sampler and sigmas that are nodes of their own."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "noise": socket("NOISE", "The noise to start from."),
+                "guider": socket("GUIDER", "The model, its prompts and the guidance."),
+                "sampler": socket("SAMPLER", "The sampling method."),
+                "sigmas": socket("SIGMAS", "The noise level before each step, and after the last."),
+                "latent_image": LATENT,
+            }
+        }
+
+    def sample(self, noise, guider, sampler, sigmas, latent_image: dict) -> tuple[dict, dict]:
+        return host.custom_sample(noise, guider, sampler, sigmas, latent_image)

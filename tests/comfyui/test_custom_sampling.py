@@ -9,7 +9,6 @@ import os
 import pytest
 import torch
 from comfyui_ddim.hosts.plan import Options, Plan
-from comfyui_ddim.hosts.standalone.host import StandaloneHost
 from comfyui_ddim.sampler import PRESETS, Guidance, Scheme, Threshold
 from comfyui_small import (
     LEFT,
@@ -228,11 +227,3 @@ def test_other_guiders_serve(side, own):
     for guider in (basic, dual):
         made = advanced(own, EMPTY, sampler(side, scheme=PRESETS["comfyui"]), sigmas, guider)
         assert_same(made, advanced(own, EMPTY, euler, sigmas, guider))
-
-
-def test_without_comfyui_a_part_says_what_it_needs(monkeypatch):
-    from comfyui_ddim.nodes import custom_sampling
-
-    monkeypatch.setattr(custom_sampling, "host", StandaloneHost())
-    with pytest.raises(ValueError, match="here GUIDER, need ComfyUI: run with --comfyui DIR"):
-        custom_sampling.DDIMGuider().make(None, [], [], 1.0)

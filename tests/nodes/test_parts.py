@@ -108,7 +108,7 @@ def test_past_the_last_step_nothing_is_left(shipped):
         ({"start_step": 2, "mask": LEFT}, "noise in it at start_step 2, expected x0 beside the mask"),
         ({"end_step": 3, "options": {"repaint_repeats": 2}}, "RePaint .repeats 2. goes back and forth"),
         ({"guider": object(), "guidance_schedule": 2.0}, "guider and guidance_schedule are both wired"),
-        ({"guider": object()}, "GUIDER, need ComfyUI"),
+        ({"guider": object()}, "guider is object, expected one of this pack's; others need ComfyUI"),
     ],
 )
 def test_what_makes_no_part_is_named(shipped, wrong, words):
