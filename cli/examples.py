@@ -28,6 +28,11 @@ EXAMPLES = {
     "film_strip": "a run step by step",
     "grid": "three noises and three etas, labelled at the edges",
     "controlnet": "a line drawing says where, the prompt says which colours",
+    "threshold_and_rescale": "high guidance as it is, rescaled, and with dynamic thresholding",
+    "cfg_plus_plus": "the x0 predictions of plain guidance and of CFG++, step by step",
+    "score_corrector": "predicted noise divided by four numbers (epsilon scaling)",
+    "x_T_from_file": "three prompts from the noise of one file, and from seeds",
+    "sampler_in_parts": "SamplerCustomAdvanced beside the whole sampler, and with other sigmas",
     "schedule_plot": "alpha-bar, noise, guidance and eta of a run, drawn before it runs",
 }
 """What each shows, by name."""

@@ -39,6 +39,7 @@ PUBLISHED = {
     ),
     "DDIMThreshold": (["percentile", "floor", "per_channel", "percentile_schedule", "options"], ["DDIM_OPTIONS"]),
     "DDIMRescale": (["rescale", "cfg_plus_plus", "options"], ["DDIM_OPTIONS"]),
+    "DDIMLoadNoise": (["file"], ["LATENT"]),
     "DDIMNoise": (["latent", "seed", "variation_seed", "strength", "frames", "x_T_from", "x_T_to"], ["LATENT"]),
     "DDIMInvert": (
         "model positive negative latent steps cfg mode iterations tolerance damping schedule options denoise".split(),
