@@ -1,15 +1,15 @@
 """Every exception of the executor, and whose fault each one is.
 
     ValueError
-    ├── WorkflowError            a file, or what was asked of it, can't be read, converted or run: the user's
-    │   ├── UnknownClassError    a file has nodes of classes that nobody knows
-    │   ├── NodeNotFoundError    a link or an expansion names a node that doesn't exist
-    │   └── DuplicateNodeError   an expansion brings a node whose id is taken
-    └── NodeInputError           a node asks, while running, for an input that isn't linked: the node's
+    |-- WorkflowError            a file, or what was asked of it, can't be read, converted or run: the user's
+    |   |-- UnknownClassError    a file has nodes of classes that nobody knows
+    |   |-- NodeNotFoundError    a link or an expansion names a node that doesn't exist
+    |   `-- DuplicateNodeError   an expansion brings a node whose id is taken
+    `-- NodeInputError           a node asks, while running, for an input that isn't linked: the node's
     Exception
-    └── Interrupted              a stop was asked for
+    `-- Interrupted              a stop was asked for
     BaseException
-    └── ListenerError            `on_event` raised: the caller's
+    `-- ListenerError            `on_event` raised: the caller's
 """
 
 __all__ = [

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from .sockets import socket, text, whole
+from .sockets import rare, socket, text, whole
 
 __all__ = ["DDIMGrid", "Grid", "draw_grid"]
 
@@ -91,7 +91,7 @@ class _Sheet:
                 if not rest:
                     break
         if len(lines) > MOST_LINES:
-            lines = [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1][:-1]}…"]
+            lines = [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1][:-1]}\u2026"]
         return lines
 
     def _fitting(self, words: str, room: int) -> int:
@@ -137,7 +137,8 @@ class _Sheet:
 
     def _names(self) -> str:
         grid = self._grid
-        both = [f"{grid.column_name} →" if grid.column_name else "", f"{grid.row_name} ↓" if grid.row_name else ""]
+        named = ((grid.column_name, "\u2192"), (grid.row_name, "\u2193"))
+        both = [f"{name} {arrow}" if name else "" for name, arrow in named]
         if not grid.rows:
             return grid.column_name
         return "    ".join(name for name in both if name)
@@ -220,7 +221,7 @@ class DDIMGrid:
                 "column_labels": text("", "What each column stands for, a line each; empty for no labels."),
                 "row_labels": text("", "What each row stands for, a line each; empty for no labels."),
                 "title": text("", "What all images have in common, above them; empty for none.", multiline=False),
-                "gap": whole(4, 0, 256, "White pixels between two images."),
+                "gap": rare(whole(4, 0, 256, "White pixels between two images.")),
             },
             "optional": more,
         }
