@@ -5,7 +5,7 @@ from ..hosts.plan import Options
 from ..sampler import Guidance, PerStep, Scheme
 from .options import OPTIONS
 from .schedules import CURVE, SCHEDULE
-from .sockets import choice, number, seed, socket, whole
+from .sockets import choice, number, rare, seed, socket, whole
 
 __all__ = ["DDIMFixedNoise", "DDIMGuider", "DDIMSamplerSelect", "DDIMSigmas"]
 
@@ -16,8 +16,8 @@ class DDIMSamplerSelect:
     DISPLAY_NAME = "Sampler Select (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "DDIM as a sampler for SamplerCustomAdvanced and everything else that takes one. It follows whatever sigmas "
-        "it is given; with those of Sigmas (DDIM) it makes the same image as the DDIM Sampler node."
+        "DDIM as a SAMPLER, for SamplerCustomAdvanced and any other node that takes one. It follows the sigmas it is "
+        "given; with those from Sigmas (DDIM) it makes the same image as DDIM Sampler."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("SAMPLER",)
@@ -29,20 +29,25 @@ class DDIMSamplerSelect:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "eta": number(0.0, 0, 2, 0.01, "Fresh noise at each step: 0 is DDIM (none), 1 is DDPM (full)."),
-                "start": choice(
-                    ["auto", "pure noise", "latent and noise"],
-                    "pure noise: the latent only gives the size. latent and noise: start from the latent with noise "
-                    "on it. auto: pure noise if the latent is empty.",
+                "eta": number(
+                    0.0, 0, 2, 0.01, "Amount of fresh noise added at each step: 0 is DDIM (none), 1 is DDPM (full)."
+                ),
+                "start": rare(
+                    choice(
+                        ["auto", "pure noise", "latent and noise"],
+                        "pure noise: only the latent's size is used. latent and noise: start from the latent with "
+                        "noise added. auto: pure noise if the latent is empty.",
+                    )
                 ),
             },
             "optional": {
-                "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for every step, in place of the number."),
-                "x0": socket("LATENT", "What to keep outside the latent's mask; without it, the latent itself."),
+                "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for each step; replaces eta."),
+                "x0": socket("LATENT", "The latent to keep outside the mask; by default the input latent."),
                 "schedule": socket(
-                    SCHEDULE, "How to start, land and keep what is outside the mask; the steps come from the sigmas."
+                    SCHEDULE,
+                    "How the run starts, lands and keeps the area outside the mask; the steps come from the sigmas.",
                 ),
-                "options": socket(OPTIONS, "Rarer controls, from Options (DDIM) and related nodes."),
+                "options": socket(OPTIONS, "Less common settings, from Options (DDIM) and related nodes."),
             },
         }
 
@@ -63,8 +68,8 @@ class DDIMSigmas:
     DISPLAY_NAME = "Sigmas (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "The noise levels of a run as ComfyUI's sigmas, for SamplerCustomAdvanced with any sampler. Without a schedule "
-        "exactly as many steps as asked, ending clean; Schedule (DDIM) has others."
+        "The noise levels of a run as SIGMAS, for SamplerCustomAdvanced with any sampler. By default exactly the "
+        "number of steps you ask for, ending without noise; Schedule (DDIM) offers others."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("SIGMAS",)
@@ -76,13 +81,17 @@ class DDIMSigmas:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "model": socket("MODEL", "The model that will sample; each has noise levels of its own."),
-                "steps": whole(20, 1, 1000, "Steps to take."),
+                "model": socket("MODEL", "The model to sample with, whose noise levels are used."),
+                "steps": whole(20, 1, 1000, "Number of sampling steps."),
                 "denoise": number(
-                    1.0, 0.01, 1, 0.01, "Below 1, the last steps of a longer run, to start from an image's latent."
+                    1.0,
+                    0.01,
+                    1,
+                    0.01,
+                    "Denoising strength: below 1, only the last steps of a longer schedule, for image to image.",
                 ),
             },
-            "optional": {"schedule": socket(SCHEDULE, "The timesteps, from Schedule (DDIM).")},
+            "optional": {"schedule": socket(SCHEDULE, "The timestep schedule, from Schedule (DDIM).")},
         }
 
     def make(self, model, steps: int, denoise: float, schedule: Scheme | None = None) -> tuple:
@@ -94,8 +103,8 @@ class DDIMGuider:
     DISPLAY_NAME = "Guider (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Guidance with a scale for every step, for SamplerCustomAdvanced with any sampler. Steps at scale 1 or 0 take "
-        "half the time."
+        "Guidance with a scale for each step as a GUIDER, for SamplerCustomAdvanced with any sampler. Steps at scale 1 "
+        "or 0 take half the time."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("GUIDER",)
@@ -107,18 +116,18 @@ class DDIMGuider:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "model": socket("MODEL", "The model that removes the noise."),
+                "model": socket("MODEL", "The model that denoises the latent."),
                 "positive": socket("CONDITIONING", "What the image should show."),
                 "negative": socket("CONDITIONING", "What it should not show."),
-                "cfg": number(5.0, 0, 100, 0.1, "Guidance scale: how strongly to follow the prompt. 1 is off."),
+                "cfg": number(5.0, 0, 100, 0.1, "Guidance scale: how closely to follow the prompt. 1 is off."),
             },
             "optional": {
                 "guidance_schedule": socket(
-                    f"{CURVE},FLOAT", "A guidance scale for every step, in place of cfg; over the sigmas of its run."
+                    f"{CURVE},FLOAT", "A guidance scale for each step of the run; replaces cfg."
                 ),
                 "options": socket(
                     OPTIONS,
-                    "From Rescale Guidance (DDIM): rescale works with any sampler, CFG++ with DDIM and ComfyUI's own "
+                    "From Rescale Guidance (DDIM): rescaling works with any sampler, CFG++ with DDIM and ComfyUI's "
                     "cfg_pp samplers.",
                 ),
             },
@@ -141,8 +150,8 @@ class DDIMFixedNoise:
     DISPLAY_NAME = "Fixed Noise (DDIM)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Noise from a latent, such as that of Noise (DDIM) or Invert (DDIM), for SamplerCustomAdvanced with any "
-        "sampler."
+        "A latent of noise, such as that of Noise (DDIM), Load Noise (DDIM) or Invert (DDIM), as a NOISE for "
+        "SamplerCustomAdvanced with any sampler."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("NOISE",)
@@ -154,8 +163,8 @@ class DDIMFixedNoise:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "x_T": socket("LATENT", "The noise to start from, of unit variance."),
-                "seed": seed("The seed of the noise that steps add later, at eta above 0."),
+                "x_T": socket("LATENT", "The initial noise, of unit variance."),
+                "seed": seed("The seed of the noise added during sampling, at eta above 0."),
             }
         }
 

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from ..atomic import write_numbered
+from ..hosts import host
 from .checks import as_text
 from .picture_formats import ENDINGS, encoded
 
-__all__ = ["inside", "save_pictures"]
+__all__ = ["inside", "save_pictures", "with_preview"]
 
 # A name with these would make two lines of one, or steer the terminal, wherever it is listed.
 UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -64,6 +65,15 @@ def save_pictures(
         number = write_numbered(picture, name, number + 1)
         written.append(name(number))
     return written
+
+
+def with_preview(images: torch.Tensor) -> tuple | dict:
+    """What a node returns that gives IMAGE (b, h, w, 3): in the editor, the node shows it too."""
+    if host.name != "comfyui":
+        return (images,)
+    shown = save_pictures(images, host.temp_dir(), "ddim_preview", {}, compress=1)
+    named = [{"filename": path.name, "subfolder": "", "type": "temp"} for path in shown]
+    return {"ui": {"images": named}, "result": (images,)}
 
 
 def _filled_in(prefix: str, width: int, height: int) -> str:

@@ -7,7 +7,7 @@ from ..hosts.plan import Options, Plan
 from ..sampler import FixedPoint, Scheme
 from .options import OPTIONS
 from .schedules import SCHEDULE
-from .sockets import choice, number, socket, whole
+from .sockets import choice, number, rare, socket, whole
 
 __all__ = ["DDIMInvert"]
 
@@ -37,9 +37,9 @@ class DDIMInvert:
             "required": {
                 "model": socket("MODEL", "The model that will sample from the noise."),
                 "positive": socket("CONDITIONING", "A prompt that describes the image; or an empty one."),
-                "negative": socket("CONDITIONING", "A negative prompt; without effect at cfg 1."),
+                "negative": socket("CONDITIONING", "A negative prompt; has no effect at cfg 1."),
                 "latent": socket("LATENT", "The image's latent."),
-                "steps": whole(50, 1, 1000, "Steps to take; take as many in the sampler."),
+                "steps": whole(50, 1, 1000, "Number of steps; use the same number in the sampler."),
                 "cfg": number(1.0, 0, 100, 0.1, "Guidance scale during inversion; 1 (off) is the most stable."),
                 "mode": choice(
                     ["plain", "fixed point", "exact"],
@@ -48,14 +48,14 @@ class DDIMInvert:
                     "fixed point",
                 ),
                 "iterations": whole(5, 1, 100, "fixed point: at most this many model calls per step; exact: one more."),
-                "tolerance": number(1e-4, 0, 1, 1e-5, "fixed point: a step whose error is at most this is done."),
-                "damping": number(
-                    1.0, 0.05, 1, 0.05, "Fraction of each correction that is applied; lower is more stable."
+                "tolerance": rare(number(1e-4, 0, 1, 1e-5, "fixed point: a step whose error is at most this is done.")),
+                "damping": rare(
+                    number(1.0, 0.05, 1, 0.05, "Fraction of each correction that is applied; lower is more stable.")
                 ),
             },
             "optional": {
                 "schedule": socket(SCHEDULE, "The timesteps, from Schedule (DDIM); give the sampler the same."),
-                "options": socket(OPTIONS, "Options from another node, to add to."),
+                "options": socket(OPTIONS, "Options from another node, to which these are added."),
                 "denoise": number(
                     1.0,
                     0.01,

@@ -1,7 +1,7 @@
 """Loading a model, and what steers it."""
 
 from ..hosts import host
-from .sockets import choice, toggle
+from .sockets import choice, rare, toggle
 
 __all__ = ["DDIMLoadControlNet", "DDIMLoadModel"]
 
@@ -57,10 +57,12 @@ class DDIMLoadControlNet:
                 )
             },
             "optional": {
-                "guess_mode": toggle(
-                    False,
-                    "The published guess mode: the finer the detail, the less the ControlNet has to say. "
-                    "Then wire only the positive prompt through Apply ControlNet; an empty prompt will do.",
+                "guess_mode": rare(
+                    toggle(
+                        False,
+                        "The published guess mode: the finer the detail, the less the ControlNet has to say. "
+                        "Then wire only the positive prompt through Apply ControlNet; an empty prompt will do.",
+                    )
                 )
             },
         }

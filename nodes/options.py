@@ -6,7 +6,7 @@ from ..hosts.plan import Options
 from ..sampler import PerStep, Threshold
 from .checks import as_text, shown, verdict
 from .schedules import CURVE
-from .sockets import choice, number, socket, text, toggle, whole
+from .sockets import choice, number, rare, socket, text, toggle, whole
 
 __all__ = ["OPTIONS", "SCORE_CORRECTOR", "DDIMOptions", "DDIMRescale", "DDIMScoreCorrector", "DDIMThreshold"]
 
@@ -19,13 +19,13 @@ SCORE_CORRECTOR = "DDIM_SCORE_CORRECTOR"
 MAX_SEEDS = 4096
 """As many as a batch may hold."""
 
-BEFORE = socket(OPTIONS, "Options from another node, to add to.")
+BEFORE = socket(OPTIONS, "Options from another node, to which these are added.")
 
 
 class DDIMOptions:
     DISPLAY_NAME = "Options (DDIM)"
     CATEGORY = "DDIM/options"
-    DESCRIPTION = "The rarer controls of the DDIM sampler. At their defaults they change nothing."
+    DESCRIPTION = "Less common settings of the DDIM sampler. At their defaults they change nothing."
     FUNCTION = "make"
     RETURN_TYPES = (OPTIONS,)
     RETURN_NAMES = ("options",)
@@ -46,23 +46,23 @@ class DDIMOptions:
                     0.01,
                     "Fraction of the fresh noise that is dropped; the rest is scaled up; has no effect at eta 0.",
                 ),
-                "quantize_x0": toggle(
-                    False, "Snap predictions to the codebook; for models with a VQ first stage only."
+                "quantize_x0": rare(
+                    toggle(False, "Snap predictions to the codebook; for models with a VQ first stage only.")
                 ),
                 "log_every_t": whole(
                     1, 1, 1000, "Keep every n-th step, and the last, for the sampler's steps outputs; 1 keeps all."
                 ),
                 "repaint_jump_length": whole(10, 1, 1000, "RePaint: how many steps each jump goes back."),
                 "repaint_repeats": whole(1, 1, 100, "RePaint: how many times each stretch of steps is run; 1 is off."),
-                "noise": choice(
-                    ["per sample", "published"],
-                    "per sample: the same image alone or in a batch. published: drawn in the published order.",
+                "noise": rare(
+                    choice(
+                        ["per sample", "published"],
+                        "per sample: the same image alone or in a batch. published: drawn in the published order.",
+                    )
                 ),
             },
             "optional": {
-                "temperature_schedule": socket(
-                    f"{CURVE},FLOAT", "A temperature for every step, in place of the number."
-                ),
+                "temperature_schedule": socket(f"{CURVE},FLOAT", "A temperature for each step; replaces temperature."),
                 "options": BEFORE,
                 "seeds": text(
                     "",
@@ -135,10 +135,12 @@ class DDIMThreshold:
                 "floor": number(
                     3.0, 0.1, 100, 0.1, "The threshold is at least this; 1 suits pixels, 3 or more latents."
                 ),
-                "per_channel": toggle(True, "A threshold for each channel, which suits latents; off is one for all."),
+                "per_channel": rare(
+                    toggle(True, "A threshold for each channel, which suits latents; off is one for all.")
+                ),
             },
             "optional": {
-                "percentile_schedule": socket(f"{CURVE},FLOAT", "A percentile for every step, in place of the number."),
+                "percentile_schedule": socket(f"{CURVE},FLOAT", "A percentile for each step; replaces percentile."),
                 "options": BEFORE,
             },
         }
@@ -213,7 +215,7 @@ class DDIMScoreCorrector:
             },
             "optional": {
                 "epsilon_scaling_schedule": socket(
-                    f"{CURVE},FLOAT", "A divisor for every step, in place of the number."
+                    f"{CURVE},FLOAT", "A divisor for each step; replaces epsilon_scaling."
                 ),
                 "score_corrector": socket(
                     SCORE_CORRECTOR, "From another pack: an object with modify_score(model, eps, x, t, cond)."

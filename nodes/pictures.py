@@ -8,8 +8,9 @@ from einops import rearrange
 
 from ..hosts.bounds import check_size
 from .checks import shown
+from .files import with_preview
 from .picture_reading import converted, read_frames
-from .sockets import choice, socket, whole
+from .sockets import choice, rare, socket, whole
 
 __all__ = ["DDIMExampleImage", "DDIMFilmStrip", "read_picture", "strip"]
 
@@ -79,17 +80,17 @@ class DDIMFilmStrip:
             "required": {
                 "images": socket("IMAGE", "The images, in order."),
                 "columns": whole(0, 0, 1000, "Images in a row; 0 puts all in one row."),
-                "gap": whole(4, 0, 256, "White pixels between two images."),
+                "gap": rare(whole(4, 0, 256, "White pixels between two images.")),
             },
             "optional": more,
         }
 
     def lay_out(
         self, images, columns, gap, images_2=None, images_3=None, images_4=None, images_5=None, images_6=None
-    ) -> tuple:
+    ) -> tuple | dict:
         """Return IMAGE (1, H, W, 3)."""
         batches = [b for b in (images, images_2, images_3, images_4, images_5, images_6) if b is not None]
         sizes = {tuple(b.shape[1:3]) for b in batches}
         if len(sizes) > 1:
             raise ValueError(f"images of sizes {sorted(sizes)} (height, width), expected all of one size")
-        return (strip(torch.cat([b[..., :3] for b in batches]), columns, gap),)
+        return with_preview(strip(torch.cat([b[..., :3] for b in batches]), columns, gap))

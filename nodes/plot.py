@@ -11,8 +11,9 @@ from ..hosts import host
 from ..hosts.plan import Plan
 from ..sampler import PerStep, Schedule, Scheme
 from .chart import Line, Panel, draw_panels, spread
+from .files import with_preview
 from .schedules import CURVE, SCHEDULE
-from .sockets import choice, number, socket, whole
+from .sockets import choice, number, rare, socket, whole
 
 __all__ = ["DDIMPlot", "Series", "Trace", "panels", "series", "trace", "trace_panels"]
 
@@ -149,37 +150,37 @@ class DDIMPlot:
     DISPLAY_NAME = "Plot Schedule (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
-        "Draws what a run will do, before it runs: how much signal there is at each step (alpha-bar), the noise that "
-        "each step adds (sigma), guidance and eta. With the sampler's steps_x and steps_x0, also what happened."
+        "Plots a run before it runs: the signal left at each step (alpha-bar), the noise that each step adds (sigma), "
+        "guidance and eta. With the sampler's steps_x and steps_x0, also what happened."
     )
     FUNCTION = "plot"
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("plot",)
-    OUTPUT_TOOLTIPS = ("An image with the four plots.",)
+    OUTPUT_TOOLTIPS = ("The plots, as one image.",)
     SEARCH_ALIASES = ("plot", "chart", "graph", "alphas_cumprod", "show schedule", "sigmas")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "model": socket("MODEL", "The model that the sampler uses: its noise levels are drawn."),
-                "steps": whole(20, 1, 1000, "Steps, as in the sampler."),
+                "model": socket("MODEL", "The model that the sampler uses; its noise levels are plotted."),
+                "steps": whole(20, 1, 1000, "Number of steps, as in the sampler."),
                 "cfg": number(5.0, 0, 100, 0.1, "Guidance scale, as in the sampler."),
                 "eta": number(0.0, 0, 2, 0.01, "Eta, as in the sampler: 0 is DDIM, 1 is DDPM."),
                 "denoise": number(1.0, 0.01, 1, 0.01, "Denoise, as in the sampler: lower starts later in the run."),
                 "over": choice(
                     ["steps", "timesteps"],
-                    "What goes from left to right: the steps of the run, or the model's training timesteps.",
+                    "The x axis: the steps of the run, or the model's training timesteps.",
                 ),
-                "width": whole(768, 320, 2048, "Width of the image in pixels.", 8),
-                "height": whole(512, 256, 2048, "Height of the image in pixels.", 8),
+                "width": rare(whole(768, 320, 2048, "Width of the image in pixels.", 8)),
+                "height": rare(whole(512, 256, 2048, "Height of the image in pixels.", 8)),
             },
             "optional": {
-                "guidance_schedule": socket(f"{CURVE},FLOAT", "A guidance scale for every step, in place of cfg."),
-                "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for every step, in place of the one above."),
-                "schedule": socket(SCHEDULE, "The timesteps, from Schedule (DDIM)."),
+                "guidance_schedule": socket(f"{CURVE},FLOAT", "A guidance scale for each step; replaces cfg."),
+                "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for each step; replaces eta."),
+                "schedule": socket(SCHEDULE, "The timestep schedule, from Schedule (DDIM)."),
                 "steps_x": socket(
-                    "LATENT", "The sampler's steps_x: with steps_x0, draws four more plots, of what happened."
+                    "LATENT", "The sampler's steps_x: together with steps_x0 it adds four plots of what happened."
                 ),
                 "steps_x0": socket("LATENT", "The sampler's steps_x0."),
             },
@@ -200,7 +201,7 @@ class DDIMPlot:
         schedule: Scheme | None = None,
         steps_x: dict | None = None,
         steps_x0: dict | None = None,
-    ) -> tuple[torch.Tensor]:
+    ) -> tuple | dict:
         """Return IMAGE (1, height, width, 3); ValueError where the sampler would raise it."""
         plan = Plan(
             seed=0,
@@ -222,4 +223,4 @@ class DDIMPlot:
             seen = trace(run, *(host.scaled(model, each["samples"]) for each in (steps_x, steps_x0)))
             charts += trace_panels(drawn.edges, seen, x_range)
         picture = draw_panels(charts, headline(run), label, width, height)
-        return (torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None],)
+        return with_preview(torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None])

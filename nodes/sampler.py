@@ -18,16 +18,16 @@ class DDIMSampler:
     DISPLAY_NAME = "DDIM Sampler"
     CATEGORY = "DDIM"
     DESCRIPTION = (
-        "DDIM with every control of the published sampler: exactly as many steps as asked, ending on a clean image. "
-        "Everything else comes in through the optional inputs."
+        "The DDIM sampler, with every control of the original implementation. It runs exactly the number of steps you "
+        "ask for and ends on a clean image. Further controls are optional inputs."
     )
     FUNCTION = "sample"
     RETURN_TYPES = ("LATENT", "LATENT", "LATENT", "LATENT")
     RETURN_NAMES = ("latent", "x0", "steps_x", "steps_x0")
     OUTPUT_TOOLTIPS = (
-        "The finished latent: decode it to an image.",
+        "The denoised latent: decode it to get the image.",
         "The model's last prediction of the clean latent.",
-        "The noisy latent after each step, in order, as one batch: decode it to a film strip.",
+        "The noisy latent after each step, in order, as one batch: decode it for a film strip.",
         "The prediction of the clean latent at each step, in order, as one batch.",
     )
     SEARCH_ALIASES = ("ksampler", "ddim", "ddpm", "denoise", "eta", "x_T", "img2img", "inpaint", "song 2020")
@@ -36,62 +36,66 @@ class DDIMSampler:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "model": socket("MODEL", "The model that removes the noise."),
+                "model": socket("MODEL", "The model that denoises the latent."),
                 "positive": socket("CONDITIONING", "What the image should show."),
                 "negative": socket("CONDITIONING", "What it should not show."),
-                "latent": socket("LATENT", "Size and number of images; below denoise 1 also what to start from."),
+                "latent": socket("LATENT", "The latent to denoise; at denoise 1 only its size and batch count matter."),
                 "seed": seed("The seed of the noise: the same seed gives the same image."),
                 "steps": whole(
                     20,
                     1,
                     1000,
-                    "Number of steps: exactly this many, except with presets that reproduce other samplers. More is "
-                    "slower and finer.",
+                    "Number of sampling steps: exactly this many, except with presets that reproduce other samplers. "
+                    "More steps are slower and finer.",
                 ),
                 "cfg": number(
-                    5.0, 0, 100, 0.1, "Guidance scale: how strongly to follow the prompt. 1 is off and twice as fast."
+                    5.0, 0, 100, 0.1, "Guidance scale: how closely to follow the prompt. 1 is off and twice as fast."
                 ),
-                "eta": number(0.0, 0, 2, 0.01, "Fresh noise at each step: 0 is DDIM (none), 1 is DDPM (full)."),
+                "eta": number(
+                    0.0, 0, 2, 0.01, "Amount of fresh noise added at each step: 0 is DDIM (none), 1 is DDPM (full)."
+                ),
                 "denoise": number(
                     1.0,
                     0.01,
                     1,
                     0.01,
-                    "How much to change the latent: 1 starts from pure noise, less keeps more of it.",
+                    "Denoising strength: 1 starts from pure noise; lower values keep more of the latent.",
                 ),
             },
             "optional": {
-                "guidance_schedule": socket(f"{CURVE},FLOAT", "A guidance scale for every step, in place of cfg."),
-                "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for every step, in place of the one above."),
+                "guidance_schedule": socket(f"{CURVE},FLOAT", "A guidance scale for each step; replaces cfg."),
+                "eta_schedule": socket(f"{CURVE},FLOAT", "An eta for each step; replaces eta."),
                 "x_T": socket(
-                    "LATENT", "Noise to start from, in place of the seed's; of unit variance, used as it is."
+                    "LATENT", "Initial noise, used as it is instead of the seed's noise; should have unit variance."
                 ),
                 "mask": socket(
-                    "MASK", "White (1) is inpainted, black (0) is kept: the opposite of the published sampler's mask."
+                    "MASK", "White (1) is inpainted, black (0) is kept: the opposite of the original sampler's mask."
                 ),
-                "x0": socket("LATENT", "What to keep outside the mask; without it, the latent itself."),
-                "schedule": socket(SCHEDULE, "The timesteps, from Schedule (DDIM)."),
-                "options": socket(OPTIONS, "Rarer controls, from Options (DDIM) and related nodes."),
+                "x0": socket("LATENT", "The latent to keep outside the mask; by default the input latent."),
+                "schedule": socket(SCHEDULE, "The timestep schedule, from Schedule (DDIM)."),
+                "options": socket(OPTIONS, "Less common settings, from Options (DDIM) and related nodes."),
                 "guider": socket(
                     "GUIDER",
-                    "Any guider of ComfyUI's, such as PerpNeg or Dual CFG. It decides: model, positive, negative and "
-                    "cfg above then don't count.",
+                    "A ComfyUI guider, such as PerpNeg or Dual CFG. It takes precedence: model, positive, negative and "
+                    "cfg are then ignored.",
                 ),
                 "start_step": rare(
                     whole(
                         0,
                         0,
                         10000,
-                        "The first step to take. Above 0, the latent is one with its noise left in, from another "
-                        "sampler's end_step.",
+                        "The step to start at. Above 0, the latent must still contain noise, as left by a sampler that "
+                        "stopped there.",
                     )
                 ),
-                "end_step": rare(whole(10000, 1, 10000, "Stop before this step; past the last one runs to the end.")),
+                "end_step": rare(
+                    whole(10000, 1, 10000, "The step to stop before; a value past the last step runs to the end.")
+                ),
                 "leftover_noise": rare(
                     toggle(
                         False,
-                        "At an earlier end_step, leave the noise in, for another sampler to go on. Off gives the clean "
-                        "prediction there.",
+                        "When stopping early, leave the noise in so that another sampler can continue. Off returns the "
+                        "clean prediction.",
                     )
                 ),
             },

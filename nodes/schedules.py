@@ -37,8 +37,8 @@ class DDIMGuidanceSchedule:
     DISPLAY_NAME = "Guidance Schedule (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
-        "A guidance scale (or eta) for every step. Wired into the sampler it takes the place of the number there. "
-        "'interval' guides only between first and last: steps at scale 1 take half the time."
+        "A guidance scale (or eta) for each step, for the sampler's guidance_schedule or eta_schedule. 'interval' "
+        "guides only between first and last; steps at scale 1 take half the time."
     )
     FUNCTION = "make"
     RETURN_TYPES = (CURVE,)
@@ -52,10 +52,10 @@ class DDIMGuidanceSchedule:
             "required": {
                 "shape": choice(
                     ["constant", "linear", "cosine", "interval"],
-                    "constant: start all along. linear, cosine: start to end. interval: start within, end outside.",
+                    "constant: start throughout. linear, cosine: start to end. interval: start inside it, end outside.",
                     "linear",
                 ),
-                "start": number(7.5, 0, 100, 0.1, "The value at the start of the run (for interval: within it)."),
+                "start": number(7.5, 0, 100, 0.1, "The value at the start of the run (for interval: inside it)."),
                 "end": number(1.0, 0, 100, 0.1, "The value at the end of the run (for interval: outside it)."),
                 "first": number(0.0, 0, 1, 0.01, "Where the change begins: 0 is the first step, 1 the last."),
                 "last": number(1.0, 0, 1, 0.01, "Where the change ends: 0 is the first step, 1 the last."),
@@ -79,7 +79,7 @@ class DDIMCurve:
     DISPLAY_NAME = "Curve (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
-        "A value for every step, for guidance, eta, temperature or a threshold: points 'progress: value' joined by "
+        "A value for each step, for guidance, eta, temperature or a threshold: points 'progress: value' joined by "
         "lines, or a formula in u, the progress from 0 (first step) to 1 (last)."
     )
     FUNCTION = "make"
@@ -183,8 +183,8 @@ class DDIMSchedule:
     DISPLAY_NAME = "Schedule (DDIM)"
     CATEGORY = "DDIM/schedules"
     DESCRIPTION = (
-        "Which timesteps the run goes through, and where it ends. 'exact' takes exactly the steps asked for and ends "
-        "clean; the other presets reproduce other samplers, for comparison."
+        "Which timesteps a run visits, and where it ends. 'exact' runs exactly the number of steps you ask for and "
+        "ends without noise; the other presets reproduce other samplers, for comparison."
     )
     FUNCTION = "make"
     RETURN_TYPES = (SCHEDULE,)
@@ -197,18 +197,22 @@ class DDIMSchedule:
         return {
             "required": {
                 "preset": choice(
-                    list(PRESETS), "Whose DDIM to reproduce: exact is the best, the others are for comparison."
+                    list(PRESETS),
+                    "The DDIM implementation to reproduce: exact is recommended, the others are for comparison.",
                 ),
                 "spacing": choice(
                     [AS_PRESET, *SPACINGS],
-                    "uniform, trailing and linspace are even; quad is denser toward the clean end, karras toward both.",
+                    "uniform, trailing and linspace are even; quad is denser near the clean end, karras at both ends.",
                 ),
-                "landing": choice(
-                    [AS_PRESET, *LANDINGS],
-                    "clean: the last step ends without noise. first: at the first training step's noise, as published.",
+                "landing": rare(
+                    choice(
+                        [AS_PRESET, *LANDINGS],
+                        "clean: the last step ends without noise. first: at the noise level of the first training "
+                        "timestep, as in the original code.",
+                    )
                 ),
                 "timesteps": text(
-                    "", "The timesteps themselves, like '951, 701, 401, 101', in place of steps and spacing.", False
+                    "", "An explicit list of timesteps, like '951, 701, 401, 101'; replaces steps and spacing.", False
                 ),
             }
         }

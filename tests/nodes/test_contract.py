@@ -4,11 +4,13 @@ import inspect
 import json
 import math
 import re
+import runpy
 import shutil
 import subprocess
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from PIL import Image
@@ -131,6 +133,8 @@ def rows(text: str) -> dict[str, str]:
 
 def test_there_are_no_pages_or_pictures_of_other_things():
     assert {path.stem for path in DOCS.glob("*.md")} == set(NODE_CLASS_MAPPINGS)
+    pages = {path.parent.name for path in DOCS.glob("*/*.md")}
+    assert pages == set(NODE_CLASS_MAPPINGS) and {path.stem for path in DOCS.glob("*/*.md")} == set(LANGUAGES)
     assert {path.stem for path in (DOCS / "pictures").iterdir()} <= set(NODE_CLASS_MAPPINGS)
 
 
@@ -151,7 +155,7 @@ def test_a_help_page_has_the_ranges_and_choices_of_the_node(key):
     for name, (kind, options) in inputs(key).items():
         row = of_inputs[name]
         if isinstance(kind, list):
-            if name not in ("ckpt_name", "control_net_name", "image"):
+            if name not in ("ckpt_name", "control_net_name", "image", "file"):
                 assert all(f"`{each}`" in text for each in kind), name
         elif kind in ("INT", "FLOAT") and "default" in options:
             assert f"default {options['default']:g}" in row, name
@@ -178,6 +182,50 @@ def test_help_pages_name_only_nodes_and_workflows_that_there_are(key):
     assert shown <= set(NODE_DISPLAY_NAME_MAPPINGS.values())
     for name in re.findall(r"workflow \*(\w+)\*", text):
         assert (ROOT / "workflows" / f"{name}.json").is_file(), name
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@every_node
+def test_a_help_page_is_there_in_every_language(key, language):
+    """Where the editor looks before it takes the English one: the same inputs, outputs, ranges, names and sources."""
+    own, text = page(key), (DOCS / key / f"{language}.md").read_text(encoding="utf-8")
+    name = locale(language)[key]["display_name"]
+    assert text.startswith(f"# {name}\n\n") and f"\n\n![{name}](pictures/{key}.png)\n\n" in text
+    sections = [re.split(r"^## .*$", each, flags=re.M) for each in (own, text)]
+    for english, translated in zip(*(each[1:3] for each in sections), strict=True):
+        assert list(rows(english)) == list(rows(translated))
+    assert len(sections[0]) == len(sections[1])
+    for name, row in rows(sections[1][1]).items():
+        bounds = re.search(r"\((?:optional, )?(-?[\d.]+) to ([\d.]+)", rows(sections[0][1])[name])
+        assert not bounds or all(each in row for each in bounds.groups()), name
+    told = ["\n".join(each[3:]) for each in sections]
+    for kind, (english, translated) in {
+        r"\b\d{4}\.\d{4,5}\b": (own, text),
+        r"\*(\w+_\w+)\*": (own, text),
+        r"`[a-z_0-9+]+`": told,
+    }.items():
+        assert set(re.findall(kind, english)) == set(re.findall(kind, translated)), kind
+    shown = set(re.findall(r"\*([^*\n`]+ \(DDIM\))\*", text))
+    assert shown <= {node["display_name"] for node in locale(language).values()}
+
+
+def test_every_node_occurs_in_a_shipped_workflow():
+    files = (ROOT / "workflows").glob("*.json")
+    used = {node["type"] for file in files for node in json.loads(file.read_text())["nodes"]}
+    assert not set(NODE_CLASS_MAPPINGS) - used
+
+
+@pytest.mark.parametrize("workflow", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
+def test_a_shipped_workflow_is_an_app(workflow):
+    """What the editor's app mode shows of it: some widgets that no wire sets, each once, and what is saved."""
+    document = json.loads(workflow.read_text())
+    nodes = {str(node["id"]): node for node in document["nodes"]}
+    app = document["extra"]["linearData"]
+    assert 2 <= len(app["inputs"]) <= 8 and len(set(map(tuple, app["inputs"]))) == len(app["inputs"])
+    for node, widget in app["inputs"]:
+        (entry,) = (entry for entry in nodes[node]["inputs"] if entry.get("widget") == {"name": widget})
+        assert entry["link"] is None, (node, widget)
+    assert app["outputs"] == [node for node, each in nodes.items() if each["type"] == "SaveImage"]
 
 
 # --- languages
@@ -270,6 +318,20 @@ def test_the_registry_finds_what_it_asks_for():
     assert {"PublisherId", "DisplayName"} <= set(comfy) and "ComfyUI" not in comfy["DisplayName"]
     assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
     assert not comfy["PublisherId"] or about["urls"]["Repository"].startswith("https://")
+    for name, fits in (("Icon", lambda w, h: w == h <= 400), ("Banner", lambda w, h: 9 * w == 21 * h)):
+        assert not comfy[name] or comfy[name].endswith(f"/docs/{name.lower()}.png")
+        with Image.open(ROOT / "docs" / f"{name.lower()}.png") as picture:
+            assert fits(*picture.size)
+
+
+def test_icon_and_banner_are_what_their_script_draws(tmp_path):
+    script = runpy.run_path(str(ROOT / "benchmarks" / "icon_and_banner.py"))
+    for name in ("icon", "banner"):
+        script[name]().save(tmp_path / "drawn.png")
+        with Image.open(tmp_path / "drawn.png") as drawn, Image.open(ROOT / "docs" / f"{name}.png") as kept:
+            assert kept.size == drawn.size
+            apart = [np.asarray(each.convert("RGB"), dtype=float) for each in (drawn, kept)]
+        assert abs(apart[0] - apart[1]).mean() < 1  # other versions of Pillow may set type otherwise
 
 
 def test_comfyui_has_all_that_the_pack_needs():
@@ -292,6 +354,7 @@ def test_what_the_registry_leaves_out_is_not_needed():
         "hosts",
         "web",
         "locales",
+        "subgraphs",
         "workflows",
         "demo",
         "README.md",
