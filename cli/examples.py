@@ -32,7 +32,7 @@ EXAMPLES = {
     "cfg_plus_plus": "the x0 predictions of plain guidance and of CFG++, step by step",
     "score_corrector": "predicted noise divided by four numbers (epsilon scaling)",
     "x_T_from_file": "three prompts from the noise of one file, and from seeds",
-    "sampler_in_parts": "SamplerCustomAdvanced beside the whole sampler, and with other sigmas",
+    "sampler_in_parts": "SamplerCustomAdvanced beside the whole sampler, and with other noise",
     "schedule_plot": "alpha-bar, noise, guidance and eta of a run, drawn before it runs",
 }
 """What each shows, by name."""

@@ -28,7 +28,7 @@ def saved_values(node: dict) -> dict[str, object]:
     named = {}
     for name in names:
         named[name] = values.pop(0)
-        if name == "seed" and values and values[0] in CONTROLS:
+        if name in ("seed", "noise_seed") and values and values[0] in CONTROLS:
             values.pop(0)
     assert not values, f"{node['type']}: more values than widgets"
     return named
