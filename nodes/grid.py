@@ -205,7 +205,7 @@ def _labels(lines: str, count: int, what: str) -> list[str]:
 class DDIMGrid:
     DISPLAY_NAME = "Grid (DDIM)"
     CATEGORY = "DDIM/images"
-    DESCRIPTION = "Lays images out in rows and columns, with what each row and column stands for at the edges."
+    DESCRIPTION = "Arranges images in rows and columns, with a label for each row and column."
     FUNCTION = "lay_out"
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_TOOLTIPS = ("One image of all, with the labels.",)
@@ -213,14 +213,14 @@ class DDIMGrid:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        more = {f"images_{i}": socket("IMAGE", "More images, to follow those before.") for i in range(2, 7)}
+        more = {f"images_{i}": socket("IMAGE", "More images, after the others.") for i in range(2, 7)}
         return {
             "required": {
                 "images": socket("IMAGE", "The images, row by row."),
                 "columns": whole(4, 1, 1000, "Images in a row."),
-                "column_labels": text("", "What each column stands for, a line each; empty for no labels."),
-                "row_labels": text("", "What each row stands for, a line each; empty for no labels."),
-                "title": text("", "What all images have in common, above them; empty for none.", multiline=False),
+                "column_labels": text("", "A label for each column, one per line; empty for none."),
+                "row_labels": text("", "A label for each row, one per line; empty for none."),
+                "title": text("", "A title above the images; empty for none.", multiline=False),
                 "gap": rare(whole(4, 0, 256, "White pixels between two images.")),
             },
             "optional": more,

@@ -58,7 +58,7 @@ class DDIMEncode:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "pixels": socket("IMAGE", "The image to encode; edges past a multiple of 8 pixels are cut."),
+                "pixels": socket("IMAGE", "The image to encode; it is cropped to multiples of 8 pixels."),
                 "vae": socket("VAE", "The autoencoder of the checkpoint."),
             }
         }

@@ -60,8 +60,8 @@ class DDIMLoadControlNet:
                 "guess_mode": rare(
                     toggle(
                         False,
-                        "The published guess mode: the finer the detail, the less the ControlNet has to say. "
-                        "Then wire only the positive prompt through Apply ControlNet; an empty prompt will do.",
+                        "Guess mode of the original ControlNet: its influence falls with finer detail. Connect only "
+                        "the positive prompt through Apply ControlNet then; an empty prompt will do.",
                     )
                 )
             },

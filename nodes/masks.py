@@ -43,8 +43,8 @@ class DDIMMask:
     DISPLAY_NAME = "Mask (DDIM)"
     CATEGORY = "DDIM/images"
     DESCRIPTION = (
-        "Draws a mask, or feathers and inverts one that is wired in. White (1) is inpainted, black (0) is kept. "
-        "A wired mask and the drawn shape are combined (maximum), unless the shape is 'none'."
+        "Draws a mask, or feathers and inverts a connected one. White (1) is inpainted, black (0) is kept. "
+        "A connected mask and the drawn shape are combined (maximum), unless the shape is 'none'."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("MASK",)
@@ -55,13 +55,9 @@ class DDIMMask:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "shape": choice([*SHAPES, "none"], "The shape to draw; 'none' takes the wired mask alone."),
-                "width": whole(
-                    128, 8, 16384, "Width of the mask in pixels; a wired mask's own width is taken instead."
-                ),
-                "height": whole(
-                    128, 8, 16384, "Height of the mask in pixels; a wired mask's own height is taken instead."
-                ),
+                "shape": choice([*SHAPES, "none"], "The shape to draw; 'none' uses the connected mask alone."),
+                "width": whole(128, 8, 16384, "Width of the mask in pixels; a connected mask keeps its own width."),
+                "height": whole(128, 8, 16384, "Height of the mask in pixels; a connected mask keeps its own height."),
                 "left": number(0.25, 0, 1, 0.01, "Left edge of the shape, from 0 (left) to 1 (right)."),
                 "top": number(0.25, 0, 1, 0.01, "Upper edge of the shape, from 0 (top) to 1 (bottom)."),
                 "right": number(0.75, 0, 1, 0.01, "Right edge of the shape."),

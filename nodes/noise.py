@@ -21,8 +21,8 @@ class DDIMNoise:
     DISPLAY_NAME = "Noise (DDIM)"
     CATEGORY = "DDIM/latents"
     DESCRIPTION = (
-        "Noise to start from. With a strength above 0 it is blended toward another seed's: variations of one image. "
-        "With several frames it goes there step by step: a strip between two images."
+        "Initial noise from a seed. A strength above 0 blends it toward another seed's noise, for variations of an "
+        "image; several frames give a sequence from one image to another."
     )
     FUNCTION = "make"
     RETURN_TYPES = ("LATENT",)
@@ -34,7 +34,7 @@ class DDIMNoise:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "latent": socket("LATENT", "Only its size is taken."),
+                "latent": socket("LATENT", "Only its size is used."),
                 "seed": seed("The seed of the noise."),
                 "variation_seed": whole(1, 0, 2**64 - 1, "The seed to blend toward."),
                 "strength": number(0.0, 0, 1, 0.01, "How far to blend: 0 is the first seed's noise, 1 the other's."),
@@ -43,8 +43,8 @@ class DDIMNoise:
                 ),
             },
             "optional": {
-                "x_T_from": socket("LATENT", "Noise to blend from, in place of the first seed's."),
-                "x_T_to": socket("LATENT", "Noise to blend toward, in place of the other seed's."),
+                "x_T_from": socket("LATENT", "Noise to blend from; replaces the first seed's."),
+                "x_T_to": socket("LATENT", "Noise to blend toward; replaces the other seed's."),
             },
         }
 

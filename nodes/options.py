@@ -57,7 +57,7 @@ class DDIMOptions:
                 "noise": rare(
                     choice(
                         ["per sample", "published"],
-                        "per sample: the same image alone or in a batch. published: drawn in the published order.",
+                        "per sample: the same image alone or in a batch. published: drawn in the original order.",
                     )
                 ),
             },
@@ -66,8 +66,8 @@ class DDIMOptions:
                 "options": BEFORE,
                 "seeds": text(
                     "",
-                    "A seed for each image of the batch, like '3, 1, 4', in place of the sampler's: each image is "
-                    "the one it would be alone with its seed. Empty is off.",
+                    "A seed for each image of the batch, like '3, 1, 4'; replaces the sampler's. Each image is the one "
+                    "that its seed gives on its own. Empty is off.",
                     False,
                 ),
             },
@@ -192,8 +192,8 @@ class DDIMScoreCorrector:
     DISPLAY_NAME = "Score Corrector (DDIM)"
     CATEGORY = "DDIM/options"
     DESCRIPTION = (
-        "Changes the noise that the model predicts, at every step after guidance: by a score corrector as the "
-        "published sampler takes it, by epsilon scaling (Ning et al. 2023), or both."
+        "Changes the noise that the model predicts, at every step after guidance: by a score corrector like "
+        "those of the original sampler, by epsilon scaling (Ning et al. 2023), or both."
     )
     FUNCTION = "make"
     RETURN_TYPES = (OPTIONS,)
@@ -210,7 +210,7 @@ class DDIMScoreCorrector:
                     0.5,
                     2,
                     0.001,
-                    "Predicted noise is divided by this: 1 is off; 1.002 to 1.01 corrects for predicting too much.",
+                    "The predicted noise is divided by this: 1 is off; 1.002 to 1.01 corrects an overestimate.",
                 ),
             },
             "optional": {

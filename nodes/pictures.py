@@ -65,7 +65,7 @@ class DDIMExampleImage:
 class DDIMFilmStrip:
     DISPLAY_NAME = "Film Strip (DDIM)"
     CATEGORY = "DDIM/images"
-    DESCRIPTION = "Lays the images of a batch out in rows, as one image: a film strip, a contact sheet, a comparison."
+    DESCRIPTION = "Arranges the images of a batch in rows, as one image: a film strip, a contact sheet, a comparison."
     FUNCTION = "lay_out"
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_TOOLTIPS = ("All images as one.",)
@@ -73,9 +73,7 @@ class DDIMFilmStrip:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        more = {
-            f"images_{i}": socket("IMAGE", "More images of the same size, to follow those before.") for i in range(2, 7)
-        }
+        more = {f"images_{i}": socket("IMAGE", "More images of the same size, after the others.") for i in range(2, 7)}
         return {
             "required": {
                 "images": socket("IMAGE", "The images, in order."),
