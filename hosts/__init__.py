@@ -70,7 +70,7 @@ class Host(Protocol):
         ...
 
     def sampler(self, eta: PerStep, scheme: Scheme, options: Options, start: str, x0: Tensor | None) -> Any:
-        """SAMPLER, for ComfyUI's SamplerCustomAdvanced; ValueError where there is none. So are the next three."""
+        """SAMPLER, for SamplerCustomAdvanced. So are the next three."""
         ...
 
     def sigmas(self, model: Any, scheme: Scheme, steps: int, denoise: float) -> Tensor:
