@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
         "check",
         command,
         "Check workflow files and print all their faults",
-        [("comfyui-ddim check *.json", "exit code 0 if all can be run, 2 if not")],
+        [("comfyui-ddim check *.json", "exit code 0 if all of them can run, 2 if not")],
     )
     add_file_option(parser)
     add_node_options(parser)

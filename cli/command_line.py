@@ -87,7 +87,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line, as for all user errors."""
-        error_line(f"{message} ({self.prog} --help shows what there is)")
+        error_line(f"{message} ({self.prog} --help lists the options)")
         self.exit(2)
 
     def print_help(self, file: object = None) -> None:
@@ -101,9 +101,9 @@ def _parser(results: Results) -> argparse.ArgumentParser:
         prog="comfyui-ddim",
         description="Run ComfyUI workflow files without ComfyUI's server or browser.",
         epilog="examples:\n"
-        "  comfyui-ddim show picture.png                the workflow that made a picture\n"
-        "  comfyui-ddim run picture.png --seed 7        another one like it, into ./output\n"
-        "  comfyui-ddim COMMAND --help                  all about a command",
+        "  comfyui-ddim show image.png                  the workflow that made an image\n"
+        "  comfyui-ddim run image.png --seed 7          another image from it, into ./output\n"
+        "  comfyui-ddim COMMAND --help                  help on a command",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -26,14 +26,14 @@ def add_parser(commands: Any) -> None:
         "Convert a workflow file to the API form",
         [
             ("comfyui-ddim convert workflow.json", "print it"),
-            ("comfyui-ddim convert picture.png -o prompt.json", "write it to a file"),
+            ("comfyui-ddim convert image.png -o prompt.json", "write it to a file"),
             (
                 "comfyui-ddim convert workflow.json --object-info info.json",
                 "with the nodes of a server: curl HOST:8188/object_info > info.json",
             ),
         ],
     )
-    parser.add_argument("file", metavar="FILE", help="a workflow file, or a picture that carries one; - for stdin")
+    parser.add_argument("file", metavar="FILE", help="a workflow file, or an image with a workflow in it; - for stdin")
     parser.add_argument("-o", dest="to", metavar="FILE", type=Path, help="write here instead of standard output")
     parser.add_argument(
         "--object-info", metavar="FILE", type=Path, help="node definitions as ComfyUI's /object_info gives them"

@@ -16,18 +16,18 @@ PREFIX = "example:"
 FOLDER = Path(__file__).parents[1] / "workflows"
 EXAMPLES = {
     "text_to_image": "minimal text-to-image",
-    "image_to_image": "an image changed by a prompt, more or less as denoise says",
+    "image_to_image": "an image changed by a prompt; denoise sets how much",
     "inpaint": "mask and x0: one half inpainted, the other kept exactly",
     "inpaint_repaint": "the same with RePaint",
-    "guidance_schedule": "guidance in the first half only, with a quarter fewer model calls",
+    "guidance_schedule": "guidance in the first half of the run only: a quarter fewer model calls",
     "guidance_curves": "four guidance curves on one seed",
     "eta_sweep": "one seed from DDIM (eta 0) to DDPM (eta 1)",
     "variations": "four images of one prompt",
     "interpolation": "seven images interpolated between two seeds",
     "inversion_edit": "an image inverted to its noise, and sampled from there with another prompt",
     "film_strip": "a run step by step",
-    "grid": "three noises and three etas, labelled at the edges",
-    "controlnet": "a line drawing says where, the prompt says which colours",
+    "grid": "a labelled grid of three noises and three etas",
+    "controlnet": "a line drawing sets the layout, the prompt the colours",
     "threshold_and_rescale": "high guidance as it is, rescaled, and with dynamic thresholding",
     "cfg_plus_plus": "the x0 predictions of plain guidance and of CFG++, step by step",
     "score_corrector": "predicted noise divided by four numbers (epsilon scaling)",
@@ -53,9 +53,9 @@ def add_parser(commands: Any) -> None:
         commands,
         "examples",
         command,
-        "List the workflows that ship, or copy them",
+        "List the bundled workflows, or copy them",
         [
-            ("comfyui-ddim examples", "the list"),
+            ("comfyui-ddim examples", "list them"),
             ("comfyui-ddim examples text_to_image inpaint", "copy these two here"),
             ("comfyui-ddim examples --all --to workflows", "copy all into a folder"),
             ("comfyui-ddim run example:text_to_image", "run one as it is"),
@@ -71,7 +71,7 @@ def command(arguments: argparse.Namespace) -> int:
     names = list(EXAMPLES) if arguments.all else arguments.names
     if not names:
         if arguments.to is not None:
-            raise WorkflowError(f"--to {arguments.to}: says where, but not what; expected names, or --all")
+            raise WorkflowError(f"--to {arguments.to}: expected the names of examples too, or --all")
         width = max(map(len, EXAMPLES))
         for name, shows in EXAMPLES.items():
             arguments.out.line(f"{name.ljust(width)}  {shows}")
@@ -81,7 +81,7 @@ def command(arguments: argparse.Namespace) -> int:
     copies = {folder / path.name: path for path in paths}
     for target in copies:
         if target.exists():
-            raise WorkflowError(f"{target}: is there already, and would be replaced; --to DIR copies elsewhere")
+            raise WorkflowError(f"{target}: exists already and is not overwritten; --to DIR copies elsewhere")
     with gently(lambda: None):
         folder.mkdir(parents=True, exist_ok=True)
         for target, path in copies.items():

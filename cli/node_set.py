@@ -109,7 +109,7 @@ def _check_device(name: str) -> None:
     modules = [getattr(owner, kind, None) for owner in (torch, torch.backends)]
     questions = [module.is_available for module in modules if hasattr(module, "is_available")]
     if questions and not any(is_available() for is_available in questions):
-        raise WorkflowError(f"--device {name}: torch {torch.__version__} finds none here")
+        raise WorkflowError(f"--device {name}: torch {torch.__version__} finds no such device here")
 
 
 def load_pack(folder: Path) -> tuple[dict[str, type], dict[str, str]]:

@@ -20,8 +20,8 @@ def add_parser(commands: Any) -> None:
         commands,
         "nodes",
         nodes_command,
-        "List the node classes, or show all about one",
-        [("comfyui-ddim nodes", "the list"), ("comfyui-ddim nodes DDIMSampler", "its inputs, ranges and help")],
+        "List the node classes, or describe one",
+        [("comfyui-ddim nodes", "list them all"), ("comfyui-ddim nodes DDIMSampler", "its inputs, ranges and help")],
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="a node class")
     add_node_options(parser)

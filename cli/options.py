@@ -35,7 +35,7 @@ def add_file_option(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="+",
         metavar="FILE",
-        help="a workflow as the browser saves it, its API export, or a picture that carries one; - for stdin",
+        help="a workflow as the browser saves it, an API export, or an image with either in it; - for stdin",
     )
 
 
@@ -48,16 +48,18 @@ def add_format_options(parser: argparse.ArgumentParser) -> None:
         "--quality",
         metavar="1-100",
         type=_quality,
-        help=f"of webp and jpeg, from small files to faithful ones (default: {Context().quality})",
+        help=f"for webp and jpeg: a higher number loses less and makes larger files (default: {Context().quality})",
     )
 
 
 def check_format(arguments: argparse.Namespace) -> None:
     """See that format and quality go together, and settle the quality; raises WorkflowError."""
     if arguments.quality is not None and arguments.format == "png":
-        raise WorkflowError(f"--quality {arguments.quality}: a png has none; expected --format webp or jpeg with it")
+        raise WorkflowError(
+            f"--quality {arguments.quality}: png has no quality setting; expected --format webp or jpeg with it"
+        )
     if arguments.format != "png" and uses_comfyui(arguments):
-        raise WorkflowError(f"--format {arguments.format}: ComfyUI's own nodes, which --comfyui brings, write png only")
+        raise WorkflowError(f"--format {arguments.format}: ComfyUI's own nodes, loaded by --comfyui, write only png")
 
 
 def _quality(text: str) -> int:
@@ -69,7 +71,12 @@ def _quality(text: str) -> int:
 def add_node_options(parser: argparse.ArgumentParser) -> None:
     """Where node classes, and the files they choose from, come from."""
     parser.add_argument(
-        "--nodes", metavar="DIR", type=Path, action="append", default=[], help="also load this node pack; may repeat"
+        "--nodes",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="also load this node pack; may be repeated",
     )
     parser.add_argument(
         "--comfyui", metavar="DIR", type=Path, help="use the nodes of this ComfyUI checkout (default: $COMFYUI_DIR)"
@@ -82,5 +89,5 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=("auto", "float32", "bfloat16", "float16"),
         default="auto",
-        help="the dtype of the models (default: float32 for small ones, else what the device is fast in)",
+        help="the dtype of the models (default: float32 for small ones, otherwise one that suits the device)",
     )

@@ -31,12 +31,12 @@ def add_parser(commands: Any) -> None:
         command,
         "Run workflow files and print the paths of the files they write",
         [
-            ("comfyui-ddim run workflow.json", "write its pictures to ./output"),
-            ("comfyui-ddim run picture.png --seed 7", "the workflow inside a picture, with another seed"),
-            ("comfyui-ddim run example:text_to_image", "one that ships: comfyui-ddim examples lists them"),
+            ("comfyui-ddim run workflow.json", "write its images to ./output"),
+            ("comfyui-ddim run image.png --seed 7", "the workflow inside an image, with another seed"),
+            ("comfyui-ddim run example:text_to_image", "a bundled one: comfyui-ddim examples lists them"),
             ('comfyui-ddim run workflow.json --set 6.text="a red cube"', "change an input, by node id"),
             ("comfyui-ddim run workflow.json --set KSampler.steps=50", "... or by node title"),
-            ("comfyui-ddim run a.json b.json --output out", "several; models stay loaded in between"),
+            ("comfyui-ddim run a.json b.json --output out", "several files; models stay loaded in between"),
             ("curl -s $URL | comfyui-ddim run - --json", "from standard input, events as JSON lines"),
         ],
     )
@@ -45,11 +45,9 @@ def add_parser(commands: Any) -> None:
         "--set", metavar="NODE.INPUT=VALUE", action="append", default=[], help="change an input; may be repeated"
     )
     parser.add_argument(
-        "--seed", metavar="N", type=parse_seed, help="set the seed of every node that has one; random: draw one"
+        "--seed", metavar="N", type=parse_seed, help="set the seed of every node that has one; random draws one"
     )
-    parser.add_argument(
-        "--only", metavar="NODE", action="append", help="run only this output node; may be repeated"
-    )
+    parser.add_argument("--only", metavar="NODE", action="append", help="run only this output node; may be repeated")
     add_node_options(parser)
     add_format_options(parser)
     add_cache_options(parser)

@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
         "show",
         command,
         "Show the nodes of workflow files, and what run --set can change",
-        [("comfyui-ddim show picture.png", "the workflow that made a picture")],
+        [("comfyui-ddim show image.png", "the workflow that made an image")],
     )
     add_file_option(parser)
     add_node_options(parser)

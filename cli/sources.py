@@ -75,5 +75,5 @@ def _limited(file: BinaryIO) -> bytes:
     except OSError as error:
         raise WorkflowError(f"can't be read: {error.strerror}") from None
     if len(data) > MAX_STREAM:
-        raise WorkflowError(f"more than {MAX_STREAM} bytes; a file with a workflow is smaller")
+        raise WorkflowError(f"more than {MAX_STREAM} bytes; at most that many are read")
     return data

@@ -40,39 +40,56 @@ def add_parser(commands: Any) -> None:
         commands,
         "sweep",
         command,
-        "Run a workflow over many values, every combination, and go on from where it was",
+        "Run a workflow for every combination of values; started again, it continues where it stopped",
         [
             (f"{over} --output seeds", "eight cells, in the folder seeds"),
             (f'{over} --over "KSampler.cfg=4, 7" --output o --grid', "8 x 2 cells, and a grid of them"),
-            (f"{over} --output seeds --dry-run", "check all, run nothing"),
+            (f"{over} --output seeds --dry-run", "check all cells, run none"),
             (f"{over} --output seeds --ray --workers 2", "on two workers"),
         ],
     )
     parser.add_argument("file", metavar="FILE", help="a workflow in any form that run takes")
     parser.add_argument(
-        "--over", metavar="NODE.INPUT=VALUES", action="append", default=[], help="an axis; may repeat"
+        "--over", metavar="NODE.INPUT=VALUES", action="append", default=[], help="an axis; may be repeated"
     )
     parser.add_argument(
-        "--rows", metavar="CSV", type=Path, action="append", default=[], help="an axis: columns are NODE.INPUT"
+        "--rows",
+        metavar="CSV",
+        type=Path,
+        action="append",
+        default=[],
+        help="an axis from a table whose columns are NODE.INPUT",
     )
     parser.add_argument(
         "--set", metavar="NODE.INPUT=VALUE", action="append", default=[], help="change an input in all cells"
     )
-    parser.add_argument("--only", metavar="NODE", action="append", help="run only this output node; may repeat")
+    parser.add_argument("--only", metavar="NODE", action="append", help="run only this output node; may be repeated")
     add_node_options(parser)
-    parser.add_argument("--grid", action="store_true", help="lay the pictures out, with their values at the edges")
+    parser.add_argument("--grid", action="store_true", help="arrange the images in a grid with labelled axes")
     parser.add_argument(
-        "--grid-of", metavar="LAYOUT", action="append", default=[], help='a grid such as "columns=seed, rows=cfg"'
+        "--grid-of",
+        metavar="LAYOUT",
+        action="append",
+        default=[],
+        help='a grid with this layout, such as "columns=seed, rows=cfg"',
     )
     parser.add_argument("--dry-run", action="store_true", help="check all cells and run none")
-    parser.add_argument("--yes", action="store_true", help=f"run more than {MANY} cells")
-    parser.add_argument("--retry-failed", action="store_true", help="try cells again that failed")
+    parser.add_argument("--yes", action="store_true", help=f"allow more than {MANY} cells")
+    parser.add_argument("--retry-failed", action="store_true", help="run the cells that failed again")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
     parser.add_argument(
-        "--ray", metavar="ADDRESS", nargs="?", const="local", help="on Ray: of this machine, or the cluster at ADDRESS"
+        "--ray",
+        metavar="ADDRESS",
+        nargs="?",
+        const="local",
+        help="run on Ray, on this machine or on the cluster at ADDRESS",
     )
-    parser.add_argument("--workers", metavar="N", type=int, help="how many, on Ray (default: one per GPU or 4 cores)")
-    parser.add_argument("--gpus-per-worker", metavar="G", type=float, help="the share of a GPU for each (default: 1)")
+    parser.add_argument(
+        "--workers", metavar="N", type=int, help="number of Ray workers (default: one per GPU, or per 4 cores)"
+    )
+    parser.add_argument(
+        "--gpus-per-worker", metavar="G", type=float, help="GPUs per worker, may be a fraction (default: 1)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -96,7 +113,7 @@ def command(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _tell(cells, arguments)
     if len(cells) > MANY and not arguments.yes:
-        raise WorkflowError(f"{len(cells)} cells: more than {MANY} are run with --yes only")
+        raise WorkflowError(f"{len(cells)} cells: more than {MANY} are run only with --yes")
     running = Sweep(
         cells,
         node_set,
@@ -126,9 +143,9 @@ def load_nodes(arguments: argparse.Namespace) -> NodeSet:
 
 def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.output is None and not arguments.dry_run:
-        raise WorkflowError("--output: expected the folder that the sweep goes to")
+        raise WorkflowError("--output is missing: expected a folder for the sweep")
     if arguments.ray is None and (arguments.workers is not None or arguments.gpus_per_worker is not None):
-        raise WorkflowError("--workers and --gpus-per-worker go with --ray")
+        raise WorkflowError("--workers and --gpus-per-worker need --ray")
     if arguments.workers is not None and arguments.workers < 1:
         raise WorkflowError(f"--workers {arguments.workers}: expected 1 or more")
     if arguments.gpus_per_worker is not None and arguments.gpus_per_worker < 0:

@@ -216,7 +216,7 @@ def _memory() -> Callable[[], Any]:
     try:
         return importlib.import_module("psutil").virtual_memory
     except ImportError as error:
-        raise ValueError('cache "ram" needs psutil, which tells how much memory is free') from error
+        raise ValueError('cache "ram" needs the package psutil, to know how much memory is free') from error
 
 
 def _bytes(value: Any) -> int:

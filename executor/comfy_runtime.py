@@ -118,7 +118,7 @@ class ComfyRuntime(Runtime):
         if self._management is None or not self._is_out_of_memory(error):
             return ""
         self._management.unload_all_models()
-        return "The device ran out of memory: try a smaller picture or batch."
+        return "The device ran out of memory: try a smaller image or batch."
 
     def _is_out_of_memory(self, error: BaseException) -> bool:
         if hasattr(self._management, "is_oom"):
@@ -185,7 +185,7 @@ def _replaced(prompt: dict[str, Any], replacements: Any) -> dict[str, Any]:
     try:
         replacements.apply_replacements(replaced)
     except Exception as error:
-        logger.warning("ComfyUI can't replace nodes %s: %s: %s", ", ".join(gone), type(error).__name__, error)
+        logger.warning("ComfyUI couldn't replace nodes %s: %s: %s", ", ".join(gone), type(error).__name__, error)
         return prompt
     return replaced
 

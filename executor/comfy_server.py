@@ -68,7 +68,7 @@ def _no_server(server: ModuleType) -> type:
             """The managers, each made when it is first asked for: some make folders."""
             maker = getattr(server, _MANAGERS.get(name, ""), None)
             if maker is None:
-                raise AttributeError(f"{name}: there is no ComfyUI server here, only a stand-in without it")
+                raise AttributeError(f"{name}: there is no ComfyUI server here, and its stand-in doesn't have this")
             manager = maker()
             setattr(self, name, manager)
             return manager

@@ -47,7 +47,7 @@ def load_comfyui(
         folders, nodes = _load(folder, context, models_dir)
     except ImportError as error:
         raise WorkflowError(
-            f"{folder}: can't be loaded: {error}; are its requirements.txt installed in {sys.prefix}?"
+            f"{folder}: can't be loaded: {error}; is its requirements.txt installed in {sys.prefix}?"
         ) from error
     seen = Context(
         input_dir=Path(folders.get_input_directory()),

@@ -123,6 +123,8 @@ class Wiring:
         lazy = self.class_of(node_id).lazy_inputs
         for name, source in links(node):
             if not self.graph.has_node(source):
-                raise NodeNotFoundError(f"input {name} of node {node_id} is linked to node {source}, which isn't there")
+                raise NodeNotFoundError(
+                    f"input {name} of node {node_id} is linked to node {source}, which doesn't exist"
+                )
             if name not in lazy:
                 yield source

@@ -22,7 +22,8 @@ def object_info(
         try:
             definitions[name] = node_info(name, node_class, (display_names or {}).get(name, name))
         except Exception as error:
-            logger.warning("node class %s can't describe itself: %s: %s", name, type(error).__name__, error)
+            kind = type(error).__name__
+            logger.warning("node class %s left out, its INPUT_TYPES or the like failed: %s: %s", name, kind, error)
     return definitions
 
 

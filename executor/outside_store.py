@@ -44,7 +44,9 @@ class OutsideStore:
                 if value is not None:
                     return Result(list(value.outputs), (value.ui or {}).get("output", {}))
             except Exception as error:
-                logger.warning("%s couldn't look up node %s: %s", type(provider).__name__, node_id, error)
+                logger.warning(
+                    "cache provider %s couldn't look up node %s: %s", type(provider).__name__, node_id, error
+                )
         return None
 
     async def keep(self, node_id: str, result: Result) -> None:
@@ -68,7 +70,9 @@ class OutsideStore:
             if provider.should_cache(place, value):
                 await provider.on_store(place, value)
         except Exception as error:
-            logger.warning("%s couldn't store node %s: %s", type(provider).__name__, place.node_id, error)
+            logger.warning(
+                "cache provider %s couldn't store node %s: %s", type(provider).__name__, place.node_id, error
+            )
 
     async def _place(self, node_id: str) -> Any:
         """Under what the node's result is kept; None for nodes of expansions and for what never is the same."""

@@ -115,7 +115,7 @@ class Signatures:
             fingerprint = self.fingerprints[node_id] = await self._fingerprint(node_id, node)
             own_id = node_id if self._classes[name].is_keyed_by_id else None
         except Exception as error:
-            logger.warning("node %s (%s) can't say if it has changed: %s", node_id, name, error)
+            logger.warning("node %s (%s): its check for changes failed, so it runs again: %s", node_id, name, error)
             return self._table.fresh()
         inputs = tuple(
             (key, (_LINK, self._of[value[0]], value[1]) if is_link(value) else (_CONSTANT, freeze(value)))

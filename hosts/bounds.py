@@ -14,7 +14,7 @@ def check_size(what: str, *shape: int) -> None:
     """Raises ValueError for a shape below 1 somewhere, of more than MAX_VALUES, or of more than the memory holds."""
     sizes = " x ".join(map(str, shape))
     if any(size < 1 for size in shape):
-        raise ValueError(f"{what} of {sizes} values, expected at least 1 each way")
+        raise ValueError(f"{what} of {sizes} values, expected at least 1 in each dimension")
     if prod(shape) > MAX_VALUES:
         raise ValueError(f"{what} of {sizes} values, expected at most {MAX_VALUES} in all")
     check_fits(f"{what} of {sizes} values", 4 * prod(shape), "cpu", "choose a smaller size or batch")

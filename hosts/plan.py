@@ -93,7 +93,9 @@ class Part:
     def __post_init__(self) -> None:
         """Raises ValueError for a part without steps."""
         if not 0 <= self.start < self.end:
-            raise ValueError(f"start_step is {self.start!r} and end_step {self.end!r}, expected one below the other")
+            raise ValueError(
+                f"start_step is {self.start!r} and end_step {self.end!r}, expected start_step below end_step"
+            )
 
     def steps(self, total: int) -> range:
         """The steps taken of `total`; ValueError where there are none."""
@@ -142,7 +144,7 @@ class Plan:
         if not 0 < self.denoise <= 1:
             raise ValueError(f"denoise is {self.denoise!r}, expected above 0 and at most 1")
         if self.part.start and self.x_T is not None:
-            raise ValueError(f"x_T is for a run's start, and start_step is {self.part.start!r}: expected 0, or no x_T")
+            raise ValueError(f"x_T is given and start_step is {self.part.start!r}, expected start_step 0, or no x_T")
         if self.part != Part() and self.options.repeats > 1:
             raise ValueError(
                 f"RePaint (repeats {self.options.repeats!r}) goes back and forth over the whole run, expected "
@@ -155,8 +157,7 @@ class Plan:
             raise ValueError("x0 is given without a mask, expected a mask that says where to keep it")
         if masked and self.x0 is None and self.part.start:
             raise ValueError(
-                f"the latent has noise in it at start_step {self.part.start!r}, expected x0 beside the mask: what to "
-                "keep"
+                f"the latent is noisy at start_step {self.part.start!r}, expected x0 along with the mask: what to keep"
             )
 
     @property
@@ -192,9 +193,11 @@ def noise_source(
     """
     if options.seeds:
         if len(options.seeds) != batch:
-            raise ValueError(f"seeds are {options.seeds!r}, expected {batch}, one for each image")
+            raise ValueError(f"seeds are {options.seeds!r}, expected {batch} of them, one for each image")
         if options.published_noise or scheme.noise == "comfyui":
-            raise ValueError("each image has a seed, expected noise drawn per sample, and not the preset 'comfyui'")
+            raise ValueError(
+                "each image has its own seed, expected noise that is drawn per sample, not the preset 'comfyui'"
+            )
         return KeyedNoise.per_sample(options.seeds)
     if options.published_noise:
         return SequentialNoise(torch.Generator().manual_seed(seed))

@@ -206,7 +206,7 @@ class Autoencoder(nn.Module):
         `tile` is the side of the tiles in latents, 0 for none; None decides by the memory that is free. Raises
         ValueError where x or the result isn't finite.
         """
-        return self._finite(lambda network: network._encoded(x, tile), x, "encoding a picture").to(x.dtype)
+        return self._finite(lambda network: network._encoded(x, tile), x, "encoding an image").to(x.dtype)
 
     def _encoded(self, x: Tensor, tile: int | None) -> Tensor:
         weight, factor = self.quant_conv.weight, self.config.factor
@@ -237,13 +237,13 @@ class Autoencoder(nn.Module):
         Looked at before anything is clamped: infinity would become plain white or black.
         """
         if not given.isfinite().all():
-            raise ValueError(f"{what}: it has NaN or infinity in it, expected finite numbers")
+            raise ValueError(f"{what}: the input has NaN or infinity, expected finite numbers")
         result, dtype = code(self), self.quant_conv.weight.dtype
         if not result.isfinite().all() and dtype != torch.float32:
-            log.warning("%s: the autoencoder overflows in %s, so this is done again in float32", what, dtype)
+            log.warning("%s: the autoencoder overflowed in %s, trying again in float32", what, dtype)
             result, dtype = code(copy.deepcopy(self).float()), torch.float32
         if not result.isfinite().all():
-            raise ValueError(f"{what}: the autoencoder gives NaN or infinity, in {dtype}, expected finite numbers")
+            raise ValueError(f"{what}: the autoencoder gave NaN or infinity in {dtype}, expected finite numbers")
         return result
 
     def memory(self, batch: int, height: int, width: int) -> int:

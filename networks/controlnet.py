@@ -94,8 +94,8 @@ class ControlNet(HalfUNet):
             )
         if context.shape[-1] != self.config.context:
             raise ValueError(
-                f"text of width {context.shape[-1]}, expected {self.config.context}: "
-                "this ControlNet belongs to another family of models"
+                f"text embeddings of width {context.shape[-1]}, expected {self.config.context}: "
+                "this ControlNet was made for another kind of model"
             )
 
 

@@ -130,7 +130,7 @@ class LatentDiffusion(nn.Module):
         parts = [x, *(part.expand(len(x), -1, -1, -1) for part in concat or ())]
         channels, expected = [part.shape[1] for part in parts], self.model.diffusion_model.config.in_channels
         if sum(channels) != expected:
-            more = ": an inpainting model needs c_concat, the mask and the masked picture's latent"
+            more = ": an inpainting model needs c_concat, the mask and the masked image's latent"
             raise ValueError(
                 f"latents and c_concat of {channels} channels, expected {expected} in all"
                 + (more if len(parts) == 1 and expected > channels[0] else "")

@@ -19,7 +19,7 @@ def in_tiles(
     are ramps across the overlap that add up to 1. Raises ValueError where the overlap isn't less than the tile.
     """
     if not 0 <= overlap < tile:
-        raise ValueError(f"tiles of {tile} that overlap by {overlap}, expected less than a tile")
+        raise ValueError(f"tiles of {tile} that overlap by {overlap}, expected an overlap smaller than a tile")
     out: Tensor | None = None
     weights: Tensor | None = None
     height, width = x.shape[2:]

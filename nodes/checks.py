@@ -28,7 +28,7 @@ def verdict(check: Callable[[str], object], *values: object) -> bool | str:
 def as_text(value: object) -> str:
     """The value, if it is a text; ValueError with what came else."""
     if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} of the type {type(value).__name__}, expected text")
+        raise ValueError(f"{shown(value)} of type {type(value).__name__}, expected text")
     return value
 
 

@@ -10,7 +10,7 @@ __all__ = ["DDIMConditioning", "encode"]
 def encode(clip, prompt: str) -> list:
     """CONDITIONING of one prompt, by the calls that every CLIP answers to; ValueError where there is no CLIP."""
     if clip is None:
-        raise ValueError("no CLIP: the checkpoint has no text encoder, take CLIP from one that has")
+        raise ValueError("no CLIP, the checkpoint has no text encoder: take CLIP from a checkpoint that has one")
     return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
 
 

@@ -49,7 +49,7 @@ def compile_expression(written: str, variable: str) -> Callable[[float], float]:
 
 def _check(node: ast.AST, written: str, variable: str, depth: int) -> None:
     if depth > DEEPEST:
-        raise ValueError(f"a formula of more than {DEEPEST} operations inside one another")
+        raise ValueError(f"a formula of more than {DEEPEST} nested operations")
     match node:
         case ast.BinOp(left, op, right) if type(op) in OPERATORS:
             parts = [left, right]
@@ -62,7 +62,7 @@ def _check(node: ast.AST, written: str, variable: str, depth: int) -> None:
         case ast.Name(name) if name == variable or name in CONSTANTS:
             parts = []
         case _:
-            raise ValueError(f"formula {written!r} has {ast.unparse(node)!r} in it, expected arithmetic in {variable}")
+            raise ValueError(f"formula {written!r} contains {ast.unparse(node)!r}, expected arithmetic in {variable}")
     for part in parts:
         _check(part, written, variable, depth + 1)
 

@@ -27,7 +27,7 @@ def inside(folder: Path, name: str) -> Path:
     try:
         path = None if "\0" in name else (folder / name.replace("\\", "/")).resolve()
     except (OSError, RuntimeError):
-        raise ValueError(f"file name {name!r} leads through links that go in a circle") from None
+        raise ValueError(f"file name {name!r} goes through links that form a loop") from None
     except UnicodeEncodeError:
         raise ValueError(f"file name {name!r} has characters that no file name can have") from None
     if path is None or path == folder or not path.is_relative_to(folder):

@@ -198,7 +198,7 @@ def _labels(lines: str, count: int, what: str) -> list[str]:
     """A label for each of `count`: a line each, or none at all."""
     found = lines.strip("\n").split("\n") if lines.strip() else []
     if found and len(found) != count:
-        raise ValueError(f"{len(found)} {what} labels, expected {count}, one in each line")
+        raise ValueError(f"{len(found)} {what} labels, expected {count}, one per line")
     return found or [""] * count
 
 

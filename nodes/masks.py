@@ -71,7 +71,7 @@ class DDIMMask:
     def make(self, shape, width, height, left, top, right, bottom, feather, invert, mask=None) -> tuple[torch.Tensor]:
         """Return MASK (b, h, w) in [0, 1]."""
         if mask is None and shape == "none":
-            raise ValueError("shape is 'none' and no mask is wired in, expected one of them")
+            raise ValueError("shape is 'none' and no mask is linked, expected one of them")
         parts = []
         if mask is not None:
             mask = mask.reshape(-1, *mask.shape[-2:]).float()

@@ -31,7 +31,7 @@ def encoded(picture: Image.Image, texts: Mapping[str, str], kind: str, quality: 
     """
     if max(picture.size) > LARGEST.get(kind, max(picture.size)):
         size, most = " x ".join(map(str, picture.size)), LARGEST[kind]
-        raise ValueError(f"a picture of {size}; {kind} takes at most {most} pixels a side, png more")
+        raise ValueError(f"an image of {size} pixels; {kind} takes at most {most} on a side, png more")
     options = {"quality": quality}
     if kind == "png":
         options = {"pnginfo": _png_info(texts), "compress_level": compress}
@@ -41,7 +41,9 @@ def encoded(picture: Image.Image, texts: Mapping[str, str], kind: str, quality: 
             picture = picture.convert("RGB")
             if len(exif) > MAX_JPEG_TEXT:
                 most = MAX_JPEG_TEXT
-                raise ValueError(f"a workflow of {len(exif)} bytes; jpeg carries at most {most}, webp and png more")
+                raise ValueError(
+                    f"a workflow of {len(exif)} bytes; jpeg has room for at most {most}, webp and png for more"
+                )
         options["exif"] = exif
     file = BytesIO()
     picture.save(file, format=kind.upper(), **options)

@@ -45,7 +45,7 @@ def read_frames(path: Path, name: str) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise ValueError(f"{name!r}: too many pixels, at most {MAX_PIXELS} are read") from None
     except Exception as error:  # a damaged picture stops Pillow in any way it likes
-        raise ValueError(f"{name!r} is no readable picture: {' '.join(str(error).split()) or 'cut off'}") from error
+        raise ValueError(f"{name!r} is not a readable image: {' '.join(str(error).split()) or 'cut off'}") from error
 
 
 class _TooMuch(ValueError):
@@ -83,11 +83,11 @@ def _float_range(values: np.ndarray, name: str) -> float:
     """What is white among floats: 1, or, with a word, the bytes' or 16 bits' white where there is more than 1."""
     low, high = float(values.min()), float(values.max())
     if not 0 <= low <= high <= 65535:
-        raise _TooMuch(f"{name!r}: a picture of floats from {low:g} to {high:g}, expected 0 to 1")
+        raise _TooMuch(f"{name!r}: an image of floats from {low:g} to {high:g}, expected 0 to 1")
     if high <= 1:
         return 1
     white = 255 if high <= 255 else 65535
-    log.warning("%r: a picture of floats up to %g, read as 0 to %d", name, high, white)
+    log.warning("%r: an image of floats up to %g, read as ranging from 0 to %d", name, high, white)
     return white
 
 
@@ -105,4 +105,4 @@ def converted(frame: Image.Image, mode: str) -> Image.Image:
     try:
         return frame.convert(mode)
     except ValueError:
-        raise ValueError(f"a picture of the mode {frame.mode}, expected one that can be turned into {mode}") from None
+        raise ValueError(f"an image of mode {frame.mode}, expected one that can be converted to {mode}") from None

@@ -212,7 +212,7 @@ class DDIMPlot:
             scheme=schedule or Scheme(),
         )
         if (steps_x is None) != (steps_x0 is None):
-            raise ValueError("only one of steps_x and steps_x0 is wired, expected both of them or none")
+            raise ValueError("only one of steps_x and steps_x0 is linked, expected both or neither")
         run = host.schedule(model, plan)
         drawn = series(run, plan.guidance.scales(len(run)), over)
         top = host.schedule(model, Plan(seed=0, steps=1)).timesteps[0]

@@ -126,7 +126,7 @@ class DDIMSampler:
     ) -> tuple[dict, dict, dict, dict]:
         """Return LATENT four times: the result, its x0, and both after each step."""
         if guider is not None and guidance_schedule is not None:
-            raise ValueError("guider and guidance_schedule are both wired, expected one: a guider has its own scale")
+            raise ValueError("guider and guidance_schedule are both linked, expected one: a guider has its own scale")
         plan = Plan(
             seed=seed,
             steps=steps,

@@ -128,7 +128,7 @@ class DDIMCurve:
     ) -> tuple[list[PerStep]]:
         """Return a curve for each text or drawn curve, or the one that the values are."""
         if values is not None and drawn is not None:
-            raise ValueError("values and drawn are both wired, expected one of them")
+            raise ValueError("values and drawn are both linked, expected one of them")
         if drawn is not None:
             ends = parse_range((drawn_range or [DRAWN_RANGE])[0])
             return ([between(each, *ends) for each in drawn],)
@@ -150,7 +150,7 @@ def parse_range(written: str) -> tuple[float, float]:
 def between(curve: Any, low: float, high: float) -> PerStep:
     """ComfyUI's CURVE, whose values 0 to 1 stand for `low` to `high`; ValueError for what can't be read as one."""
     if not hasattr(curve, "interp"):
-        raise ValueError(f"drawn is {curve!r}, expected a curve of ComfyUI's Curve Editor")
+        raise ValueError(f"drawn is {curve!r}, expected a curve from ComfyUI's Curve Editor")
     return lambda u: low + (high - low) * float(curve.interp(u))
 
 

@@ -22,13 +22,13 @@ def failure_line(prompt: dict[str, Any], result: RunResult) -> tuple[str, int]:
     failure, error = result.failure or {}, result.exception
     where = name_node(prompt, failure["node_id"])
     if asked := _memory_asked(error):
-        return f"{where}: {asked}; a smaller picture or batch may fit", 2
+        return f"{where}: {asked}; a smaller image or batch may fit", 2
     message = " ".join(str(failure["exception_message"]).split())
     if isinstance(error, OSError) and error.strerror:
         message = _about_file(error)
     if isinstance(error, USER_ERRORS):
         return f"{where}: {message or failure['exception_type']}", 2
-    return f"{where}: {message or 'it broke'} [{type(error).__name__}]", 1
+    return f"{where}: {message or 'it failed'} [{type(error).__name__}]", 1
 
 
 def _about_file(error: OSError) -> str:

@@ -16,7 +16,7 @@ from .overrides import class_of, title_of
 
 Prompt = dict[str, dict[str, Any]]
 
-COMFYUI_HELPS = "--comfyui DIR brings the nodes of a ComfyUI checkout and of the packs in it"
+COMFYUI_HELPS = "--comfyui DIR loads the nodes of a ComfyUI checkout and of the packs in it"
 
 
 def name_node(prompt: Prompt, node_id: str) -> str:
@@ -37,7 +37,7 @@ def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Mapping[str, ty
         for line in _fault(prompt, node_id, fault, verdict)
     ]
     lines += [
-        f"{name_node(prompt, node_id)}, input {name}: takes {kind} from another node, not the value {shown(value)}"
+        f"{name_node(prompt, node_id)}, input {name}: expected a link to a {kind} output, not the value {shown(value)}"
         for node_id, name, kind, value in misplaced_constants(prompt, verdict.outputs, known_classes)
     ]
     if lines or verdict.error is None:
@@ -87,7 +87,7 @@ def _cycle(prompt: Prompt, node_ids: list[str]) -> str:
     way = [name_node(prompt, node_id) for node_id in node_ids[1:]]
     if len(way) > 8:
         way = [*way[:3], f"{len(way) - 6} more", *way[-3:]]
-    return f"{first}: depends on itself" + (", by way of " + ", ".join(way) if way else "")
+    return f"{first}: depends on itself" + (", through " + ", ".join(way) if way else "")
 
 
 def _input_fault(prompt: Prompt, kind: str, info: Mapping[str, Any], fault: Mapping[str, Any]) -> str:
@@ -100,13 +100,13 @@ def _input_fault(prompt: Prompt, kind: str, info: Mapping[str, Any], fault: Mapp
     if kind == "return_type_mismatch":
         source, slot = info["linked_node"]
         given = info["received_type"]
-        return f"takes {wanted}, but output {slot} of {name_node(prompt, source)} gives {given}"
+        return f"expected {wanted}, but output {slot} of {name_node(prompt, source)} gives {given}"
     if kind == "invalid_input_type":
         return f"{shown(value)} is not of type {wanted}"
     if kind == "value_smaller_than_min":
-        return f"{shown(value)} is smaller than {options['min']}, the least allowed"
+        return f"{shown(value)} is smaller than the minimum of {options['min']}"
     if kind == "value_bigger_than_max":
-        return f"{shown(value)} is bigger than {options['max']}, the most allowed"
+        return f"{shown(value)} is larger than the maximum of {options['max']}"
     if kind == "value_not_in_list":
         return _not_in_list(value, wanted, fault)
     return fault["details"].removeprefix(info["input_name"]).removeprefix(" - ") or "refused by the node"
@@ -116,12 +116,12 @@ def _not_in_list(value: Any, wanted: Any, fault: Mapping[str, Any]) -> str:
     choices = wanted if isinstance(wanted, list) else None
     if choices is None:
         length = fault["details"].rpartition("(list of length ")[2].rstrip(")")
-        return f"{shown(value)} is none of the {length} choices; comfyui-ddim nodes lists some"
+        return f"{shown(value)} is not one of the {length} choices; comfyui-ddim nodes CLASS lists some"
     if not choices:
         return f"{shown(value)} can't be chosen: there is nothing to choose from"
     near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{shown(value)} is none of {', '.join(map(str, choices))}{hint}"
+    return f"{shown(value)} is not one of {', '.join(map(str, choices))}{hint}"
 
 
 def _crash(prompt: Prompt, node_id: str, crash: Crash) -> str:
@@ -135,7 +135,7 @@ def _crash(prompt: Prompt, node_id: str, crash: Crash) -> str:
     if crash.reason == "no link":
         return f"{at}{shown(link)} is not a link, expected [node id, output slot]"
     if crash.reason == "no node":
-        return f"{at}is linked to node {link[0]}, which isn't there"
+        return f"{at}is linked to node {link[0]}, which doesn't exist"
     return f"{at}is linked to output {link[1]} of {name_node(prompt, link[0])}, which has no such output"
 
 

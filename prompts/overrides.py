@@ -52,7 +52,7 @@ def find_node(prompt: Prompt, name: str) -> str:
         return found[0]
     if found:
         ids = ", ".join(found[:12]) + (" ..." if len(found) > 12 else "")
-        raise WorkflowError(f"{len(found)} nodes are called {name!r}: say which by id, {ids}")
+        raise WorkflowError(f"{len(found)} nodes are called {name!r}: choose one by its id, {ids}")
     known = ", ".join(f"{node_id} ({title_of(node)})" for node_id, node in list(prompt.items())[:12])
     raise WorkflowError(f"no node {name!r}; there are {known}{' ...' if len(prompt) > 12 else ''}")
 
@@ -66,7 +66,7 @@ def set_inputs(prompt: Prompt, settings: Iterable[str], object_info: Mapping[str
             declared = _declared(prompt[node_id], object_info).get(name)
             inputs = inputs_of(prompt[node_id])
             if _is_socket(declared) and (name not in inputs or is_link(inputs[name])):
-                raise WorkflowError(f"takes {_with_article(declared[0])}, which only another node can give")
+                raise WorkflowError(f"expected a link: only another node can give {_with_article(declared[0])}")
             inputs[name] = changes.setdefault(node_id, {})[name] = _value(text, declared)
         except WorkflowError as error:
             raise WorkflowError(f"--set {setting}: {error}") from None
@@ -80,7 +80,7 @@ def parse_seed(text: str) -> int | str:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is neither a whole number nor random") from None
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is neither a whole number nor 'random'") from None
 
 
 def set_seed(prompt: Prompt, seed: int | str, object_info: Mapping[str, Any]) -> Changes:
@@ -96,7 +96,7 @@ def set_seed(prompt: Prompt, seed: int | str, object_info: Mapping[str, Any]) ->
         if name in declared and not is_link(inputs_of(node).get(name))
     ]
     if not places:
-        raise WorkflowError(f"--seed {seed}: no node has a seed")
+        raise WorkflowError(f"--seed {seed}: no node has an unlinked seed input")
     if seed == RANDOM:
         most = min(declared[1].get("max", _EXACT) if len(declared) > 1 else _EXACT for *_, declared in places)
         seed = secrets.randbelow(int(min(most, _EXACT)) + 1)

@@ -20,7 +20,7 @@ def make_betas(
     neither bound. The defaults are Stable Diffusion's.
     """
     if kind not in BETA_SCHEDULES:
-        raise ValueError(f"beta schedule {kind!r} is none of {', '.join(BETA_SCHEDULES)}")
+        raise ValueError(f"beta schedule {kind!r} is not one of {', '.join(BETA_SCHEDULES)}")
     if num_timesteps < 1:
         raise ValueError(f"num_timesteps is {num_timesteps!r}, expected at least 1")
     if kind in ("cosine", "squared_cosine"):

@@ -71,7 +71,9 @@ def invert_steps(
     if schedule.eta.any():
         raise ValueError(f"inversion with eta {float(schedule.eta.max())!r}, expected 0: noise can't be undone")
     if schedule.signal[0] == 0:
-        raise ValueError(f"timestep {schedule.timesteps[0]!r} has no signal, so nothing can be inverted from there")
+        raise ValueError(
+            f"timestep {schedule.timesteps[0]!r} has no signal (alpha-bar 0), so nothing can be inverted to it"
+        )
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     signal, noise = schedule.signal.tolist(), schedule.noise.tolist()
     timesteps = schedule.timesteps.tolist()

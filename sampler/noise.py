@@ -143,7 +143,9 @@ class KeyedNoise:
     def _uniform(self, batch: int, count: int, use: str, step: int) -> np.ndarray:
         """(batch, count) float64 in (0, 1]."""
         if batch != len(self.seeds):
-            raise ValueError(f"noise for a batch of {batch} was asked from {len(self.seeds)} seeds")
+            raise ValueError(
+                f"noise for a batch of {batch}, expected a batch of {len(self.seeds)}: one seed for each sample"
+            )
         words = [
             np.random.Philox(key=[seed, sample], counter=[0, step, USES.index(use), 0]).random_raw(count)
             for seed, sample in zip(self.seeds, self.samples, strict=True)

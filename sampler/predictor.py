@@ -124,7 +124,7 @@ class Predictor:
         plus_plus: bool = False,
     ) -> None:
         if parameterization not in PARAMETERIZATIONS:
-            raise ValueError(f"parameterization {parameterization!r} is none of {', '.join(PARAMETERIZATIONS)}")
+            raise ValueError(f"parameterization {parameterization!r} is not one of {', '.join(PARAMETERIZATIONS)}")
         self.levels = list(zip(schedule.signal[:-1].tolist(), schedule.noise[:-1].tolist(), strict=True))
         self.timesteps = schedule.timesteps.tolist()
         if (parameterization == "eps" or correct) and any(signal == 0 for signal, _ in self.levels):
@@ -187,7 +187,7 @@ def make_predictor(
     guidance = guidance or Guidance()
     scales = guidance.scales(len(schedule))
     if uncond is None and cond is not None and any(guidance.passes(s).uncond for s in scales):
-        raise ValueError(f"guidance with scale {guidance.scale!r} needs an uncond, got None")
+        raise ValueError(f"guidance with scale {guidance.scale!r} needs the unconditional conditioning, got None")
     cond, uncond = fit(cond, batch, "cond"), fit(uncond, batch, "uncond")
     guide = ModelGuide(model, cond, uncond, scales, guidance, dtype)
     return Predictor(

@@ -165,13 +165,13 @@ class DDIMSampler:
         if log_every_t < 1:
             raise ValueError(f"log_every_t is {log_every_t!r}, expected at least 1")
         if mask is not None and x0 is None:
-            raise ValueError("there is a mask without x0, expected x0 too, which is kept where the mask is 1")
+            raise ValueError("mask is given without x0, expected x0 too: it is kept where the mask is 1")
         self._tell("x0 without a mask has no effect", mask is None and x0 is not None)
         if x_T is None:
             x_T = noise.normal(shape, "start", 0, self.model.betas.device)
         elif len(x_T) != shape[0]:
             raise ValueError(f"x_T has the shape {tuple(x_T.shape)}, expected {tuple(shape)}")
-        self._tell(f"x_T's shape {tuple(x_T.shape)} is taken, not {tuple(shape)}", tuple(x_T.shape) != tuple(shape))
+        self._tell(f"x_T's shape {tuple(x_T.shape)} is used, not {tuple(shape)}", tuple(x_T.shape) != tuple(shape))
         guidance = unconditional_guidance_scale if ucg_schedule is None else ucg_schedule
         predict = self._predictor(
             run,
@@ -360,7 +360,7 @@ class DDIMSampler:
 
     def _schedule(self, original: bool) -> Schedule:
         if not hasattr(self, "_run"):
-            raise ValueError("there is no schedule yet, expected a call of make_schedule before")
+            raise ValueError("there is no schedule yet, expected make_schedule to be called first")
         return self._original if original else self._run
 
     def _subset(self, timesteps: int | None, original: bool) -> Schedule:

@@ -121,7 +121,7 @@ def make_schedule(
     if zero_snr:
         alpha_bar = zero_terminal_snr(alpha_bar)
     if landing not in LANDINGS:
-        raise ValueError(f"landing {landing!r} is none of {', '.join(LANDINGS)}")
+        raise ValueError(f"landing {landing!r} is not one of {', '.join(LANDINGS)}")
     if not 0 < denoise <= 1:
         raise ValueError(f"denoise is {denoise!r}, expected above 0 and at most 1")
     if isinstance(steps, Sequence | np.ndarray):

@@ -87,7 +87,7 @@ def make_timesteps(steps: int, alpha_bar: np.ndarray, spacing: str = "uniform") 
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or not 1 <= steps <= total:
         raise ValueError(f"steps is {steps!r}, expected a whole number from 1 to {total}")
     if spacing not in SPACINGS:
-        raise ValueError(f"spacing {spacing!r} is none of {', '.join(SPACINGS)}")
+        raise ValueError(f"spacing {spacing!r} is not one of {', '.join(SPACINGS)}")
     table = SPACINGS[spacing](steps, alpha_bar)
     return table if spacing in AS_PUBLISHED else _spread(table, total)
 

@@ -82,7 +82,7 @@ class AxisReader:
         with _about(f"axis {key!r}"):
             targets, names, rest = self._targets(f"{key}=")
             if rest:
-                raise WorkflowError("expected NODE.INPUT, or several parted by commas")
+                raise WorkflowError("expected NODE.INPUT, or several separated by commas")
             rows = [value if len(targets) > 1 else (value,) for value in values]
             wrong = next((row for row in rows if not isinstance(row, (tuple, list)) or len(row) != len(targets)), None)
             if wrong is not None:
@@ -99,7 +99,7 @@ class AxisReader:
             except (OSError, ValueError, csv.Error) as error:
                 raise WorkflowError(f"can't be read: {getattr(error, 'strerror', None) or error}") from None
             if len(rows) < 2:
-                raise WorkflowError("expected a line of names, NODE.INPUT, and lines of values below it")
+                raise WorkflowError("expected a first line of NODE.INPUT names, and lines of values below it")
             found = [self._targets(f"{name.strip()}=") for name in rows[0]]
             if any(rest or len(targets) != 1 for targets, _, rest in found):
                 raise WorkflowError("the first line: expected a NODE.INPUT in each column")
@@ -169,7 +169,7 @@ class AxisReader:
             declared = self._declared(node).get(name)
             value = inputs_of(node).get(name)
             if declared and _is_socket(declared[0]) and (value is None or is_link(value)):
-                raise WorkflowError(f"{name} takes {declared[0]}, which only another node can give")
+                raise WorkflowError(f"{name}: expected a link: only another node can give {declared[0]}")
             kinds.append(Kind.of(declared))
         return kinds
 

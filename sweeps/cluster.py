@@ -195,7 +195,7 @@ def _shares(ray: ModuleType, options: Options) -> tuple[int, dict[str, float]]:
     share = options.gpus_per_worker if options.gpus_per_worker is not None else float(gpus > 0)
     if share:
         if share > gpus:
-            raise WorkflowError(f"--gpus-per-worker {share:g}: Ray has {gpus:g} in all")
+            raise WorkflowError(f"--gpus-per-worker {share:g}: expected at most the {gpus:g} GPUs that Ray has")
         return options.workers or max(1, int(gpus / share)), {"num_gpus": share, "num_cpus": 1}
     count = options.workers or max(1, int(cores // CORES))
     least = min(node["Resources"].get("CPU", 1.0) for node in ray.nodes() if node["Alive"]) or 1.0

@@ -46,7 +46,7 @@ class SweepFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise WorkflowError(f"{self.path}: another sweep is at work in this folder") from None
+            raise WorkflowError(f"{self.path}: another sweep is running in this folder") from None
         except OSError as error:
             raise WorkflowError(f"{self.path}: can't be written to: {error.strerror}") from None
         try:
@@ -72,7 +72,7 @@ class SweepFolder:
         except ValueError:
             found = None
         if not isinstance(found, dict) or found.get("what") != "comfyui-ddim sweep":
-            raise WorkflowError(f"{self.description}: not a sweep's; choose another --output")
+            raise WorkflowError(f"{self.description}: not the file of a sweep; choose another --output")
         return found
 
     def describe(self, description: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ def read_layout(text: str | None, axes: Sequence[Axis]) -> Layout:
             raise WorkflowError(f'--grid-of "{text}": {error}') from None
     free = [number for number in range(len(axes)) if number not in chosen.values() and number not in only]
     if len(chosen.values()) != len(set(chosen.values())) or set(chosen.values()) & set(only):
-        raise WorkflowError(f'--grid-of "{text}": an axis is in two places')
+        raise WorkflowError(f'--grid-of "{text}": an axis has two places')
     if "rows" not in chosen and len(free) + len(chosen) > 1:
         chosen["rows"] = free.pop(0)
     if "columns" not in chosen and free:
@@ -74,7 +74,7 @@ def _axis(name: str, axes: Sequence[Axis]) -> int:
         if len(found) == 1:
             return found[0]
         if found:
-            raise WorkflowError(f"{len(found)} axes are called {name!r}: say which, {_all_names(axes)}")
+            raise WorkflowError(f"{len(found)} axes are called {name!r}: choose one of {_all_names(axes)}")
     raise WorkflowError(f"no axis {name!r}; there are {_all_names(axes)}")
 
 
@@ -87,7 +87,7 @@ def _step(text: str, axis: Axis) -> int:
     found = [number for number, label in enumerate(labels) if label == text]
     if not found:
         known = ", ".join(labels[:12]) + (" ..." if len(labels) > 12 else "")
-        raise WorkflowError(f"{text!r} is no value of {axis.name}; it has {known}")
+        raise WorkflowError(f"{text!r} is not a value of {axis.name}; it has {known}")
     return found[0]
 
 
@@ -185,7 +185,7 @@ def _picture(cell: Cell | None, size: int) -> Image.Image | str:
         return ""
     path = next((path for path in cell.files if path.suffix.lower() in PICTURES), None)
     if cell.state == "failed" or path is None:
-        return "failed" if cell.state == "failed" else "no picture"
+        return "failed" if cell.state == "failed" else "no image"
     with Image.open(path) as picture:
         small = picture.convert("RGB")
     if max(small.size) > size:

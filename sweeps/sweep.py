@@ -101,9 +101,11 @@ class Sweep:
         if stock.done:
             self.notes.append(f"{len(stock.done)} of {len(self.cells)} cells are done already")
         if stock.put_aside:
-            self.notes.append(f"{stock.put_aside} cells that are no longer in the sweep went to {self.folder.earlier}")
+            self.notes.append(
+                f"{stock.put_aside} cells that are no longer in the sweep were moved to {self.folder.earlier}"
+            )
         if stock.failed and not self.options.retry_failed:
-            self.notes.append(f"{len(stock.failed)} failed earlier; --retry-failed tries them again")
+            self.notes.append(f"{len(stock.failed)} failed earlier; --retry-failed runs them again")
 
     def _go_on(self, stock: Stock) -> Iterator[Cell]:
         if self.options.retry_failed:

@@ -196,7 +196,7 @@ def _expand(items: list[_Item], kind: Kind, source: Source) -> list[Any]:
         else:
             values.extend(_values(item.text, kind, source))
         if len(values) > MOST_VALUES:
-            raise WorkflowError(f"more than {MOST_VALUES} values")
+            raise WorkflowError(f"more than {MOST_VALUES} values, at most that many are taken")
     return values
 
 
@@ -250,7 +250,7 @@ def _continued(items: list[_Item], position: int, kind: Kind) -> list[Any]:
     one, two, last = map(Decimal, around)
     by = two - one
     if by == 0 or (last - two) / by <= 0 or (last - two) % by != 0:
-        raise WorkflowError(f"{one}, {two}, .., {last}: steps of {by} from {two} never come to {last}")
+        raise WorkflowError(f"{one}, {two}, .., {last}: steps of {by} from {two} never reach {last}")
     return list(_range(two, last, by, kind))[1:-1]
 
 
@@ -264,7 +264,7 @@ def _random(count: int, kind: Kind, draw: random.Random) -> list[Any]:
             raise WorkflowError(f"random*{count}: there are only {high - low + 1} numbers from {low} to {high}")
         return draw.sample(range(low, high + 1), count)
     if kind.low is None or kind.high is None:
-        raise WorkflowError(f"random*{count}: the input has no least and greatest value to draw between")
+        raise WorkflowError(f"random*{count}: the input has no minimum and maximum to draw between")
     if count > MOST_VALUES:
         raise WorkflowError(f"random*{count}: at most {MOST_VALUES} are taken")
     return [round(draw.uniform(kind.low, kind.high), 6) for _ in range(count)]
@@ -284,7 +284,7 @@ def _files(pattern: str, kind: Kind, source: Source) -> list[Any]:
         found = [path.relative_to(source.input_dir).as_posix() for path in paths]
     if not found:
         what = "no choice of the input and no file" if kind.choices else "no file"
-        raise WorkflowError(f"@{pattern}: {what} in the input folder ({source.input_dir}) fits")
+        raise WorkflowError(f"@{pattern}: {what} in the input folder ({source.input_dir}) matches")
     return sorted(found, key=_natural)
 
 

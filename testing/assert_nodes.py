@@ -47,12 +47,14 @@ class AssertImageMatch(_Assertion):
     def check(self, image: Any, perceptual_hash: str, delta: float, hash_function: str = "dhash") -> tuple:
         got, wanted = difference_hash(image), perceptual_hash.strip()
         if not wanted:
-            raise AssertionError(f"no hash to compare with; the picture's is {got}")
+            raise AssertionError(f"no hash to compare with; the image's hash is {got}")
         if len(wanted) != len(got):
             raise AssertionError(f"a hash of {len(wanted)} bits, expected {len(got)}")
         share = sum(a != b for a, b in zip(got, wanted, strict=True)) / len(got)
         if share > delta:
-            raise AssertionError(f"the picture's hash differs in {share:.3f} of its bits, at most {delta:g}: {got}")
+            raise AssertionError(
+                f"the image's hash differs in {share:.3f} of its bits, expected at most {delta:g}: {got}"
+            )
         return ()
 
 

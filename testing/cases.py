@@ -226,7 +226,7 @@ def _case(table: Any, shared: Mapping[str, Any], number: int) -> Case:
     if "host" in given:
         given["host"] = HOSTS[given["host"]]
     if "refused" in given and "fails" in given:
-        raise WorkflowError(f"{where}: refused and fails, expected one of them")
+        raise WorkflowError(f"{where}: has both refused and fails, expected one of them")
     return Case(**{one.name: given[one.name] for one in fields(Case) if one.name in given})
 
 

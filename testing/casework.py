@@ -59,7 +59,7 @@ class Casework:
             if case.refused is None:
                 verdict.faults.append(fault)
             elif case.refused not in fault:
-                verdict.faults.append(f"refused with other words than {case.refused!r}: {fault}")
+                verdict.faults.append(f"refused, but without {case.refused!r} in the message: {fault}")
         self._keep_failures()
         return verdict
 
@@ -124,7 +124,7 @@ class Casework:
         for shot in failing:
             shot.write(folder)
         if failing:
-            self.verdict.notes.append(f"pictures: {folder}")
+            self.verdict.notes.append(f"images: {folder}")
 
 
 def _skip_without_gpu(job: Job) -> None:

@@ -77,7 +77,7 @@ class WorkflowItem(pytest.Item):
 
         here = read_settings(self.config).host
         if self.case.host not in (None, here):
-            pytest.skip(f"for the host {self.case.host}, this session has {here}")
+            pytest.skip(f"is for the host {self.case.host}, and this session runs on {here}")
         comfy = session_of(self.config)
         work = Casework(comfy, self.path, self.written, self.case)
         try:

@@ -100,7 +100,7 @@ class References:
                 yield self._shot(name, path, content, subject.limits)
         for path in self.files(slug(case.name)):
             if path.name not in used:
-                yield from self._stale(path, f"reference {path.name} is compared with nothing any more")
+                yield from self._stale(path, f"reference {path.name} is no longer compared with anything")
 
     def show(self, case: Case, outcome: Outcome) -> Iterator[Shot]:
         """Shots without references, to be looked at."""
@@ -168,7 +168,7 @@ def _compare_arrays(shot: Shot, path: Path, content: np.ndarray, limits: dict[st
     shot.measured = (compare_pictures if is_picture else compare_tensors)(content, reference)
     excess = beyond(shot.measured, limits)
     if excess:
-        shot.fault = f"{shot.name}: {', '.join(map(str, excess))}"
+        shot.fault = f"{shot.name}: {'; '.join(map(str, excess))}"
 
 
 def check_limits(limits: dict[str, float]) -> dict[str, float]:

@@ -40,9 +40,9 @@ def check_run(case: Case, outcome: Outcome) -> Iterator[str]:
         if node.get("class_type") == "AssertExecuted" and node_id not in outcome.ran:
             yield f"{name_node(outcome.prompt, node_id)}: wasn't called"
     if case.seconds is not None and outcome.seconds > case.seconds:
-        yield f"the run took {outcome.seconds:.2f} seconds, at most {case.seconds:g}"
+        yield f"the run took {outcome.seconds:.2f} seconds, expected at most {case.seconds:g}"
     if case.megabytes is not None and outcome.megabytes is not None and outcome.megabytes > case.megabytes:
-        yield f"the run took {outcome.megabytes:.0f} MB of memory, at most {case.megabytes:g}"
+        yield f"the run took {outcome.megabytes:.0f} MB of memory, expected at most {case.megabytes:g}"
 
 
 def _check_end(case: Case, outcome: Outcome) -> Iterator[str]:
@@ -53,7 +53,7 @@ def _check_end(case: Case, outcome: Outcome) -> Iterator[str]:
             other = outcome.failed or outcome.refused
             yield f"expected to be {kind} with {wanted!r}, but " + (f"got: {other}" if other else "it ran to its end")
         elif wanted is not None and wanted not in got:
-            yield f"{kind} with other words than {wanted!r}: {got}"
+            yield f"{kind}, but without {wanted!r} in the message: {got}"
 
 
 def check_again(case: Case, outcome: Outcome) -> Iterator[str]:
@@ -61,7 +61,7 @@ def check_again(case: Case, outcome: Outcome) -> Iterator[str]:
     for name in case.cached:
         again = [node for node in nodes_called(outcome, name) if node in outcome.ran]
         for node in again:
-            yield f"{name_node(outcome.prompt, node)}: was called again, expected its result to be kept"
+            yield f"{name_node(outcome.prompt, node)}: was called again, expected its cached result to be used"
 
 
 def check_finite(outcome: Outcome, case: Case) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _blank(value: Any) -> str | None:
     for index, picture in enumerate(as_pictures([value])):
         if np.ptp(picture.reshape(-1, picture.shape[-1]), axis=0).max() < 1 / 255:
             color = ", ".join(f"{part:.2f}" for part in picture[0, 0])
-            return f"picture {index} is blank, all of it ({color}); blank = true allows it"
+            return f"image {index} is blank, of one color ({color}); blank = true allows it"
     return None
 
 
@@ -106,7 +106,7 @@ def check_node(expected: Expectation, columns: Sequence[Column]) -> Iterator[str
         column = next((one for one in found if one[1] and all(map(fits, one[1]))), None)
         if column is None:
             has = ", ".join(f"{name} ({_kinds(items)})" for name, items in columns) or "nothing"
-            yield f"{expected.node}: {measure} of nothing that it could be asked of; it has {has}"
+            yield f"{expected.node}: no output that {measure} applies to; it has {has}"
             continue
         yield from (f"{expected.node}, {column[0]}: {line}" for line in check_items(expected, column[1]))
 
@@ -157,11 +157,11 @@ def _check_color(expected: Expectation, items: Sequence[Any]) -> Iterator[str]:
 
 def _color_faults(color: Color, pictures: Sequence[np.ndarray]) -> Iterator[str]:
     if not 0 <= color.index < len(pictures):
-        yield f"color of picture {color.index}, but there are {len(pictures)}"
+        yield f"color of image {color.index}, but there are {len(pictures)} images, counted from 0"
         return
     picture, (x, y) = pictures[color.index], color.at
     if not (0 <= x < picture.shape[1] and 0 <= y < picture.shape[0]):
-        yield f"color at {x}, {y}, but the picture is {picture.shape[1]} x {picture.shape[0]}"
+        yield f"color at {x}, {y}, but the image is {picture.shape[1]} x {picture.shape[0]}"
         return
     around = picture[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2, :3]
     got = np.broadcast_to(255 * around.mean(axis=(0, 1)), 3)
@@ -169,7 +169,8 @@ def _color_faults(color: Color, pictures: Sequence[np.ndarray]) -> Iterator[str]
     if not off <= color.within:
         names = "#{:02x}{:02x}{:02x}"
         seen = names.format(*np.round(np.clip(np.nan_to_num(got), 0, 255)).astype(int))
-        yield f"color at {x}, {y} is {seen}, {off:.0f} off {names.format(*color.rgb)}, at most {color.within:g}"
+        wanted = names.format(*color.rgb)
+        yield f"color at {x}, {y} is {seen}, {off:.0f} off {wanted}, expected at most {color.within:g}"
 
 
 def _check_equals(expected: Expectation, items: Sequence[Any]) -> Iterator[str]:

@@ -204,7 +204,7 @@ class Comparer:
         values = value if isinstance(value, list) else [value]
         stored = stored_form(values) if all(is_tensor(one) or is_latent(one) for one in values) else None
         if not stored:
-            raise TypeError(f"compare takes pictures, masks and latents, not {type(value).__name__}")
+            raise TypeError(f"compare takes images, masks and latents, not {type(value).__name__}")
         stem = self._test if name is None else f"{self._test}.{slug(name)}"
         shots = [self._shot(f"{stem}{suffix}", content, check_limits(limits)) for suffix, content in stored]
         faults = [shot.fault for shot in shots if shot.fault]
@@ -212,7 +212,7 @@ class Comparer:
             if shot.fault:
                 shot.write(self._failures)
         if faults:
-            raise AssertionError("\n".join([*faults, f"pictures: {self._failures}"]))
+            raise AssertionError("\n".join([*faults, f"images: {self._failures}"]))
 
     def _shot(self, file: str, content: Any, limits: dict[str, float]) -> Any:
         path, name = self._folder / file, file.rpartition(".")[0]

@@ -27,7 +27,7 @@ class Excess:
 
     def __str__(self) -> str:
         bound = "at least" if self.measure == "psnr" else "at most"
-        return f"{WORDS[self.measure]} {self.value:.3g}, {bound} {self.limit:g}"
+        return f"{WORDS[self.measure]} {self.value:.3g}, expected {bound} {self.limit:g}"
 
 
 WORDS = {

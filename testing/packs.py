@@ -33,7 +33,7 @@ def _load_alone(folder: Path) -> tuple[dict[str, type], dict[str, str]]:
         return load_pack(folder)
     except WorkflowError as error:
         fault = str(error).removeprefix("--nodes ")
-        hint = " (a pack that imports ComfyUI's modules needs one: comfy_dir, or COMFYUI_DIR)"
+        hint = " (a pack that imports ComfyUI's modules needs a ComfyUI checkout: comfy_dir, or COMFYUI_DIR)"
         raise WorkflowError(f"comfy_packs: {fault}{hint * ('ModuleNotFoundError' in fault)}") from error
 
 

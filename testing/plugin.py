@@ -19,18 +19,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options and settings."""
     group = parser.getgroup("comfy", "ComfyUI workflows as tests")
     group.addoption("--comfy-update", action="store_true", help="write references and recordings of workflows")
-    group.addoption("--comfy-report", metavar="DIR", help="write a page with every case's pictures side by side")
-    group.addoption("--comfy-cov", action="store_true", help="list what of the packs no test has used")
-    group.addoption("--comfy-cov-fail-under", metavar="N", type=float, help="... and fail if it is under N per cent")
+    group.addoption("--comfy-report", metavar="DIR", help="write a page with every case's images side by side")
+    group.addoption(
+        "--comfy-cov", action="store_true", help="list the packs' classes, inputs and choices that no test used"
+    )
+    group.addoption(
+        "--comfy-cov-fail-under", metavar="N", type=float, help="... and fail if less than N percent were used"
+    )
     group.addoption("--comfy-dir", metavar="DIR", help="use the nodes of this ComfyUI checkout")
     group.addoption("--comfy-device", metavar="NAME", help="auto, cpu, cuda ... (default: cpu)")
     parser.addini("comfy_workflows", "workflow files that are tests (globs)", type="linelist", default=[])
     parser.addini("comfy_packs", "node packs to load: folders, or .py files", type="linelist", default=[])
     parser.addini("comfy_dir", "a ComfyUI checkout whose nodes are used", default="")
     parser.addini("comfy_models", "where model files are", default="")
-    parser.addini("comfy_input", "where input pictures are", default="")
-    parser.addini("comfy_device", "the device of runs", default="")
-    parser.addini("comfy_failures", "where pictures of failing cases go", default="comfy-failures")
+    parser.addini("comfy_input", "where input images are", default="")
+    parser.addini("comfy_device", "the device to run on", default="")
+    parser.addini("comfy_failures", "where images of failing cases are written", default="comfy-failures")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -108,7 +108,7 @@ class Reporter:
         self._lines += [f"comfy: {line}" for line in lines]
         is_short = self._least is not None and percent < self._least
         bound = f"; expected at least {self._least:g} %" if is_short else ""
-        none = "" if self._all else " (there is no pack: comfy_packs)"
+        none = "" if self._all else " (comfy_packs names no pack)"
         self._lines.append(f"comfy: {percent:.0f} % of the packs' classes, inputs and choices were used{bound}{none}")
         if is_short and session.exitstatus in (0, pytest.ExitCode.OK):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

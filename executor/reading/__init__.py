@@ -62,7 +62,7 @@ def prompt_of(documents: Documents, object_info: Mapping[str, Any] | None, chang
         return Prompt(_with_names(nodes, datetime.now()), documents.workflow)
     assert documents.workflow is not None
     if object_info is None:
-        raise WorkflowError("saved by the browser; reading it takes the definitions of its nodes (object_info)")
+        raise WorkflowError("saved by the browser: object_info, the definitions of its nodes, is needed to read it")
     return Prompt(convert_workflow(documents.workflow, object_info, changes=changes), documents.workflow)
 
 

@@ -98,8 +98,8 @@ def _refuse_unknown_widgets(nodes: Iterable[FlatNode]) -> None:
         if node.definition is not None and node.definition.unknown and isinstance(node.node.values, list):
             slot = node.definition.unknown[0]
             raise WorkflowError(
-                f"{node}: input {slot.name!r} is a widget of type {short(slot.type)}, which isn't known; "
-                "which of the saved values belong to it can't be told"
+                f"{node}: input {slot.name!r} is a widget of unknown type {short(slot.type)}, so "
+                "the saved values can't be told apart from there on"
             )
 
 

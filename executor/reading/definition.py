@@ -73,13 +73,13 @@ def parse_declaration(class_type: str, info: Any) -> Declaration:
             outputs=tuple(slot_type(kind) for kind in info.get("output") or ()),
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise WorkflowError(f"the definition of {short(class_type)} isn't what /object_info gives: {error}") from None
+        raise WorkflowError(f"the definition of {short(class_type)} isn't as /object_info gives it: {error}") from None
 
 
 def _inputs(declared: Mapping[str, Any], order: Mapping[str, Any], depth: int = 0) -> Iterator[Input]:
     """Every input in the order of the editor's widgets; a list of choices is a COMBO."""
     if depth > MAX_DEPTH:
-        raise ValueError(f"choices within choices, more than {MAX_DEPTH} deep")
+        raise ValueError(f"its dynamic combos are nested more than {MAX_DEPTH} deep")
     for category in ("required", "optional"):
         specs = declared.get(category) or {}
         names = [name for name in order.get(category) or () if name in specs]

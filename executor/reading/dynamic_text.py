@@ -89,7 +89,7 @@ def fill_in(text: str, widget: Callable[[str, str], Any], now: datetime) -> str:
         except KeyError:
             return match[0]
         if len(filled := as_text(value)) > MAX_PREFIX:
-            raise WorkflowError(f"{match[0]} in a file name stands for {len(filled)} characters; at most {MAX_PREFIX}")
+            raise WorkflowError(f"{match[0]} in a file name becomes {len(filled)} characters; at most {MAX_PREFIX}")
         return _UNFIT.sub("_", filled)
 
     return _TOKEN.sub(replace, text)

@@ -53,7 +53,7 @@ def read_avif_texts(file: BinaryIO) -> dict[str, str]:
         with Image.open(file, formats=["AVIF"]) as picture:
             return exif_texts(picture.info.get("exif") or b"")
     except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
-        raise WorkflowError(f"an AVIF picture that can't be opened: {error}") from None
+        raise WorkflowError(f"an AVIF image that can't be opened: {error}") from None
 
 
 def exif_texts(data: bytes) -> dict[str, str]:

@@ -45,7 +45,7 @@ def _read(file: BinaryIO) -> Documents:
     if carrier is None:
         return _plain(file)
     if carrier.read is None:
-        raise WorkflowError(f"{carrier.what}, which holds no workflow")
+        raise WorkflowError(f"{carrier.what}; workflows are not read from such files")
     is_cut_off = head.startswith(png.SIGNATURE) and png.is_cut_off(file)
     file.seek(len(png.SIGNATURE))
     return _embedded(carrier.read(file), carrier.what + (" that is cut off," if is_cut_off else ""))
@@ -57,8 +57,8 @@ def _plain(file: BinaryIO) -> Documents:
     if not data:
         raise WorkflowError("empty; expected a workflow")
     if len(data) > MAX_TEXT:
-        raise WorkflowError(f"more than {MAX_TEXT} bytes; a workflow file is smaller")
-    document = parse_json(data, "neither JSON nor a picture, sound, video or model file that holds a workflow")
+        raise WorkflowError(f"more than {MAX_TEXT} bytes; at most that many are read")
+    document = parse_json(data, "neither JSON nor an image, audio, video or model file with a workflow in it")
     found = _documents(document)
     if found is None:
         raise WorkflowError(
@@ -107,7 +107,7 @@ def _embedded(texts: Mapping[str, str], what: str) -> Documents:
             raise WorkflowError(f"{what.rstrip(',')}: {faults[0]}")
         other = ""
         if "parameters" in texts:
-            other = "; the parameters it carries are a Stable Diffusion web UI's settings, not ComfyUI's"
+            other = "; its parameters are a Stable Diffusion web UI's settings, not ComfyUI's"
         raise WorkflowError(f"{what} without a workflow in it{other}")
     return Documents(prompt, workflow)
 

@@ -78,7 +78,7 @@ def flatten(workflow: Workflow, layouts: Layouts) -> dict[str, FlatNode]:
         slots += len(flat_node.inputs) + len(flat_node.outputs)
         if len(flat) > MAX_NODES or slots > MAX_SLOTS:
             limits = f"{MAX_NODES} nodes or {MAX_SLOTS} slots"
-            raise WorkflowError(f"more than {limits} once its subgraphs are unfolded; fewer are read")
+            raise WorkflowError(f"more than {limits} once its subgraphs are unfolded; at most that many are read")
         if subgraph is not None:
             if node.type in level.inside:
                 raise WorkflowError(f"{flat_node}: this subgraph contains itself")

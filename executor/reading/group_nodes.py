@@ -173,7 +173,7 @@ class _Outside:
                 name = f"{title} {self.seen[name]} {inside}"
         self.seen[key] = self.seen.get(key, 1) + 1
         if len(name) > 2 * MAX_NAME:
-            raise WorkflowError(f"an input of a group node has a name of {len(name)} characters; fewer are read")
+            raise WorkflowError(f"an input of a group node has a name of {len(name)} characters, which is too long")
         return name
 
 

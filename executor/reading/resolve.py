@@ -34,7 +34,9 @@ class Resolver:
         source = node.sources[index]
         while source is not None:
             if isinstance(source, Missing):
-                raise WorkflowError(f"{node}: {node.inputs[index].name!r} leads to {source.what}, which isn't there")
+                raise WorkflowError(
+                    f"{node}: {node.inputs[index].name!r} is linked to {source.what}, which doesn't exist"
+                )
             self._step(source, seen)
             origin = self.flat[source.id]
             slot: int | None = source.slot
@@ -66,11 +68,11 @@ class Resolver:
     def _step(self, source: Source, seen: set[tuple[str, int, bool]]) -> None:
         key = (source.id, source.slot, source.of_host)
         if key in seen:
-            raise WorkflowError(f"{self.flat[source.id]}: its links lead in a circle")
+            raise WorkflowError(f"{self.flat[source.id]}: its links form a loop")
         seen.add(key)
         self.steps += 1
         if self.steps > MAX_STEPS:
-            raise WorkflowError(f"its links take more than {MAX_STEPS} steps to follow; fewer are followed")
+            raise WorkflowError(f"its links take more than {MAX_STEPS} steps to follow; at most that many are followed")
 
 
 def bypassed_input(node: FlatNode, slot: int, wanted: str) -> int | None:

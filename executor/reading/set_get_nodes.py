@@ -26,7 +26,7 @@ def join_by_name(flat: Mapping[str, FlatNode]) -> dict[str, FlatNode]:
         kind, name = SETTERS[node.node.type], _name(node)
         found = (setters.get((host, kind, name)) for host in _levels(node, flat))
         setter = next((one for one in found if one is not None), None)
-        sources = (Missing(f"a {kind} of the name {short(name)}"),) if setter is None else setter.sources[:1]
+        sources = (Missing(f"a {kind} named {short(name)}"),) if setter is None else setter.sources[:1]
         joined[node.id] = replace(node, inputs=(Slot("", "*"),) * len(sources), sources=sources)
     return joined
 

@@ -188,7 +188,10 @@ class GuiderGuide:
         self.look.uncond = None
         x0 = self.ask(x / self.signal[i], sigma, model_options=self.options, seed=self.seed)
         if self.plus_plus and self.look.uncond is None:
-            raise ValueError("CFG++ needs the prediction of each step, and something on the model left one out")
+            raise ValueError(
+                "CFG++ needs the unconditional prediction of each step, and a patch on the model left it out: expected "
+                "a model without that patch"
+            )
         return Guided(x0, self.look.uncond)
 
 

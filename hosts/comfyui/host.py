@@ -48,7 +48,7 @@ class ComfyHost:
 
     def encode(self, vae, pixels: Tensor) -> Tensor:
         """LATENT's samples of IMAGE, finite."""
-        return finite(vae, lambda vae: vae.encode(pixels), "encoding a picture")
+        return finite(vae, lambda vae: vae.encode(pixels), "encoding an image")
 
     def decode(self, vae, samples: Tensor) -> Tensor:
         """IMAGE of a LATENT's samples, finite."""

@@ -61,7 +61,7 @@ class Ddim(comfy.samplers.Sampler):
     def __post_init__(self) -> None:
         """Raises ValueError for what no model of ComfyUI's can do."""
         if self.options.quantize:
-            raise ValueError("quantize is on, and the models of ComfyUI have no codebook: expected it off")
+            raise ValueError("quantize is on, expected it off: models in ComfyUI have no codebook")
 
     def sample(
         self,
@@ -105,7 +105,7 @@ class Ddim(comfy.samplers.Sampler):
         cache = memory_of(model_options)
         if self.options.repeats > 1 and cache in ("EasyCache", "LazyCache"):
             raise ValueError(
-                f"{cache} on the model reuses a step's result in the next, and RePaint (repeats "
+                f"{cache} on the model reuses one step's result in the next, and RePaint (repeats "
                 f"{self.options.repeats}) goes back to noisier levels: expected a model without {cache}, or repeats 1"
             )
 
@@ -176,8 +176,8 @@ class InversionSampler(comfy.samplers.Sampler):
         memory = memory_of(extra_args["model_options"])
         if memory is not None:
             raise ValueError(
-                f"{memory} on the model makes an answer depend on those before it, and inversion asks in another order "
-                f"than the run: expected a model without it"
+                f"{memory} on the model makes each prediction depend on earlier ones, and inversion takes the steps in "
+                f"another order than sampling: expected a model without it"
             )
         schedule = schedule_of(sigmas, model_wrap.inner_model.model_sampling)
         guide = GuiderGuide(model_wrap, schedule, extra_args["model_options"], extra_args.get("seed"), self.options)

@@ -38,7 +38,7 @@ class Clip(WithLoras):
     def clip_layer(self, layer_idx: int) -> None:
         """Stop at a layer counted from the end, -1 is the last; one beyond all is the one it was trained on."""
         if layer_idx >= 0:
-            raise ValueError(f"clip layer {layer_idx!r}, expected -1 for the last, -2 for the last but one, ...")
+            raise ValueError(f"clip layer is {layer_idx!r}, expected -1 (the last), -2 (the last but one), ...")
         text = self._config
         self.skip = -layer_idx if -layer_idx <= text.layers + text.cut else None
 

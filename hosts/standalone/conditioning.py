@@ -52,8 +52,8 @@ class Box(NamedTuple):
         inside = Box(min(self.height, height - self.top), min(self.width, width - self.left), self.top, self.left)
         if inside.height < 1 or inside.width < 1:
             raise ValueError(
-                f"an area of {self.height} x {self.width} at {self.top}, {self.left} (height, width; top, left), "
-                f"expected it inside the latent of {height} x {width}"
+                f"the area is {self.height} x {self.width} at {self.top}, {self.left} (height x width; top, left), "
+                f"expected one inside the latent of {height} x {width}"
             )
         return inside
 
@@ -131,11 +131,11 @@ def _entry(text: Tensor, options: dict, name: str, frame: Frame) -> Entry:
     if text is None or text.ndim != 3 or text.shape[-1] != unet.context:
         came = None if text is None else tuple(text.shape)
         raise ValueError(
-            f"{name} has text of shape {came}, expected (batch, words, {unet.context}): "
+            f"{name} has text embeddings of shape {came}, expected (batch, tokens, {unet.context}): "
             "encode it with the text encoder of the same checkpoint"
         )
     if torch.isnan(text).any():
-        raise ValueError(f"{name} has NaN in its text")
+        raise ValueError(f"{name} has NaN in its text embeddings")
     height, width = samples.shape[-2:]
     area, mask = _area(options.get("area"), height, width), options.get("mask")
     if mask is not None:

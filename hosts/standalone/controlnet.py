@@ -100,5 +100,5 @@ class Control:
                 came, expected = getattr(net, what), getattr(unet, what)
                 if came != expected:
                     raise ValueError(
-                        f"the ControlNet belongs to another family of models: {what} {came!r}, expected {expected!r}"
+                        f"the ControlNet was made for another kind of model: {what} {came!r}, expected {expected!r}"
                     )

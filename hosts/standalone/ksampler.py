@@ -46,15 +46,15 @@ class KSampling:
         for what, name, known in (("sampler", self.sampler, SAMPLERS), ("scheduler", self.scheduler, SCHEDULERS)):
             if name not in known:
                 raise ValueError(
-                    f"{what} {name!r} is none of those that run without ComfyUI ({', '.join(known)}): "
+                    f"{what} {name!r} is not one of those that run without ComfyUI ({', '.join(known)}): "
                     "run with --comfyui DIR"
                 )
         if not 1 <= self.steps <= MAX_STEPS:
             raise ValueError(f"steps is {self.steps!r}, expected 1 to {MAX_STEPS}")
         if self.denoise > 0 and self.steps / self.denoise > MAX_LEVELS:
             raise ValueError(
-                f"{self.steps!r} steps as the last of a share of {self.denoise!r} (denoise), expected at most "
-                f"{MAX_LEVELS} in all"
+                f"{self.steps!r} steps at denoise {self.denoise!r} are the end of a longer schedule, expected that "
+                f"to have at most {MAX_LEVELS} steps"
             )
 
     def sigmas(self, levels: Levels) -> Tensor:

@@ -81,7 +81,7 @@ class ModelFolders:
         the folders looked in and names like it, for one that isn't there.
         """
         if not isinstance(name, str):
-            raise ValueError(f"{NOUNS.get(kind, kind)} {name!r}, expected its name as text")
+            raise ValueError(f"{NOUNS.get(kind, kind)} {name!r}, expected a name as text")
         known = dict(reversed(list(self._models(kind))))  # the first folder counts
         wanted = name.replace("\\", "/")
         if wanted in known:
@@ -108,9 +108,9 @@ class ModelFolders:
         asked = name.replace("\\", "/").casefold()
         near = get_close_matches(asked, short, 3, 0.5) + get_close_matches(Path(asked).name, short, 3, 0.5)
         if near:
-            text += f"; near it: {', '.join(repr(other) for other in dict.fromkeys(short[key] for key in near))}"
+            text += f"; did you mean {' or '.join(repr(other) for other in dict.fromkeys(short[key] for key in near))}?"
         elif not known:
-            text += "; nothing is there"
+            text += "; there are none"
         return "; ".join([text, *(extra.problem for extra in self.extras if extra.problem)])
 
 
@@ -141,7 +141,7 @@ def _read(path: Path, changed: int) -> Extra:
     try:
         import yaml  # an extra of its own: few need it
     except ImportError:
-        return _unread(f'{path} wasn\'t read: that needs PyYAML, pip install "comfyui-ddim[yaml]"')
+        return _unread(f'{path} wasn\'t read: it needs PyYAML, pip install "comfyui-ddim[yaml]"')
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         sections = [section for section in (content or {}).values() if section is not None]

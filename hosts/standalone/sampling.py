@@ -68,7 +68,7 @@ class Sampling:
             return []
         quantize = getattr(self.diffusion.first_stage_model, "quantize", None)
         if quantize is None:
-            raise ValueError("quantize is on, and the model's autoencoder has no codebook: expected a VQ model")
+            raise ValueError("quantize is on, expected a VQ model: this model's autoencoder has no codebook")
         return [quantizer(quantize, self.diffusion.scale_factor)]
 
     def run(self, index: Sequence[int] | None) -> Result:

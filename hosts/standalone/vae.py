@@ -26,7 +26,7 @@ class Vae:
         height, width = pixels.shape[1] // self.factor * self.factor, pixels.shape[2] // self.factor * self.factor
         if not height or not width:
             raise ValueError(
-                f"picture of {pixels.shape[2]} x {pixels.shape[1]} pixels, expected at least {self.factor} each way"
+                f"image of {pixels.shape[2]} x {pixels.shape[1]} pixels, expected {self.factor} x {self.factor} or more"
             )
         top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
         pixels = pixels[:, top : top + height, left : left + width, :3]

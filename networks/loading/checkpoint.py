@@ -217,7 +217,9 @@ def _naming(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error}") from error
     except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:  # sizes that make no network
         said = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: no model can be built from it ({said}), expected sizes that fit") from error
+        raise CheckpointError(
+            f"{path}: no model can be built from its tensors ({said}), expected sizes that fit together"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -245,7 +247,7 @@ def _fill(network: nn.Module, tensors: Tensors, device: str, dtype: Callable[[st
     for name, shape in expected.items():
         tensors[name] = _fitting(name, tensors[name], shape)
     needed = sum(shape.numel() * dtype(name).itemsize for name, shape in expected.items())
-    check_fits("this model, with its weights alone,", needed, device, "close other programs, or try --dtype bfloat16")
+    check_fits("this model", needed, device, "close other programs, or try --dtype bfloat16")
     # The faster order for convolutions there; a small network gains nothing by it.
     large = sum(shape.numel() for shape in expected.values()) >= SMALL
     order = torch.channels_last if large and torch.device(device).type != "mps" else torch.contiguous_format

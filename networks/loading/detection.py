@@ -213,13 +213,13 @@ def text_config(shapes: Shapes, facts: Facts) -> TextConfig:
     if config.skip > config.layers + config.cut:
         raise CheckpointError(f"text_skip {config.skip}, expected at most {config.layers + config.cut} layers")
     if (config.pad or 0) >= config.vocabulary:
-        raise CheckpointError(f"text_pad {config.pad}, expected less than the {config.vocabulary} ids that there are")
+        raise CheckpointError(f"text_pad {config.pad}, expected less than the vocabulary's size, {config.vocabulary}")
     return config
 
 
 def _shape(shapes: Shapes, name: str, ndim: int) -> Sequence[int]:
     if name not in shapes:
-        raise CheckpointError(f"no tensor {name!r}: expected a Stable Diffusion 1.x or 2.x kind of model")
+        raise CheckpointError(f"no tensor {name!r}: expected a model like Stable Diffusion 1.x or 2.x")
     if len(shapes[name]) != ndim:
         raise CheckpointError(f"tensor {name!r} has shape {list(shapes[name])}, expected {ndim} dimensions")
     return shapes[name]

@@ -27,7 +27,7 @@ def read_folder(folder: Path) -> tuple[dict[str, TensorLike], Facts]:
     index = _json(folder / INDEX)
     there = [name for name in PARTS if index.get(name) not in (None, [None, None])]
     if "unet" not in there or "text_encoder_2" in index:
-        kind = index.get("_class_name", "a pipeline without unet")
+        kind = index.get("_class_name", "a pipeline without a unet")
         raise CheckpointError(
             f"{folder}: this looks like {kind}, expected Stable Diffusion 1.x or 2.x: run with --comfyui"
         )
@@ -54,15 +54,15 @@ def _weights(folder: Path) -> Contents:
     for index in sorted(folder.glob("*.index*.json"), reverse=True):  # .safetensors before .bin
         places = _json(index).get("weight_map")
         if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
-            raise CheckpointError(f"{index}: no weight_map in it, expected the file of every tensor")
+            raise CheckpointError(f"{index}: it has no weight_map, expected one that names each tensor's file")
         shards = (read_file(folder / Path(name).name) for name in sorted(set(places.values())))
         return Contents({name: tensor for shard in shards for name, tensor in shard.tensors.items()})
-    raise CheckpointError(f"{folder}: no weights in it, expected {WEIGHTS[0]}{ENDINGS[0]} or one named like it")
+    raise CheckpointError(f"{folder}: it has no weights, expected a file {WEIGHTS[0]}{ENDINGS[0]} or one named like it")
 
 
 def _json(path: Path) -> dict:
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file, expected a diffusers folder's")
+        raise CheckpointError(f"{path}: no such file, expected it in a diffusers folder")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
@@ -106,5 +106,5 @@ def _heads(unet: Mapping) -> Facts:
         raise CheckpointError(f"unet: {heads!r} heads of {widths!r} channels, expected a number of heads for each")
     width = {channels // count for channels, count in zip(widths, heads, strict=True)}
     if len(width) != 1:
-        raise CheckpointError(f"unet: {heads} heads of {widths} channels, expected all of one width")
+        raise CheckpointError(f"unet: {heads} heads of {widths} channels, expected heads of the same width")
     return {"unet_head_width": width.pop()}

@@ -76,7 +76,7 @@ def check_facts(facts: Facts) -> Facts:
         facts.get(name, getattr(ModelConfig, name)) for name in ("timesteps", "beta_start", "beta_end")
     )
     if not start <= end:
-        raise CheckpointError(f"beta_start {start!r} and beta_end {end!r}, expected the first to be the smaller one")
+        raise CheckpointError(f"beta_start {start!r} and beta_end {end!r}, expected beta_start to be at most beta_end")
     # The logarithm of the last alpha-bar, from betas evenly spaced in their roots, to within a few percent.
     betas = [(start**0.5 + (end**0.5 - start**0.5) * (i + 0.5) / 100) ** 2 for i in range(100)]
     if sum(math.log1p(-beta) for beta in betas) * steps / 100 < math.log(LEAST_SIGNAL):

@@ -67,7 +67,7 @@ def read_file(path: Path) -> Contents:
         if start[:2] == b"PK" or start[:1] == b"\x80":
             return Contents(_read_pickle(path, file, zipped=start[:2] == b"PK"))
         if start.startswith(b"version https://git-lfs"):
-            raise CheckpointError(f"{path}: a Git LFS pointer, expected the file that it stands for: run git lfs pull")
+            raise CheckpointError(f"{path}: a Git LFS pointer, expected the file it points to: run git lfs pull")
     try:
         return _safetensors(file)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -97,22 +97,22 @@ def _safetensors(file: OpenFile) -> Contents:
         raise ValueError(f"it has {file.size} bytes")
     length = int.from_bytes(file.read(0, 8).numpy().tobytes(), "little")
     if length > min(MAX_HEADER, file.size - 8):
-        raise ValueError(f"its header of {length} bytes doesn't fit into its {file.size}")
+        raise ValueError(f"its header of {length} bytes doesn't fit into its {file.size} bytes")
     header = json.loads(file.read(8, length).numpy().tobytes())
     metadata = header.pop("__metadata__", None) or {}
     if not all(isinstance(text, str) for text in metadata.values()):
-        raise ValueError("its metadata holds something else than texts")
+        raise ValueError("its metadata has values that aren't text")
     entries = [(name, entry, *entry["data_offsets"]) for name, entry in header.items()]
     end = 0
     tensors: dict[str, TensorLike] = {}
     for name, entry, start, stop in sorted(entries, key=lambda entry: entry[2:]):
         if entry["dtype"] not in TYPES:
-            raise ValueError(f"tensor {name!r} is of the type {entry['dtype']!r}")
+            raise ValueError(f"tensor {name!r} has the unknown dtype {entry['dtype']!r}")
         dtype, shape = TYPES[entry["dtype"]], entry["shape"]
         size = prod(shape) * dtype.itemsize
         if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)) or (start, stop) != (end, end + size):
             expected = f"expected {end} to {end + size}"
-            raise ValueError(f"tensor {name!r} is said to lie at bytes {start!r} to {stop!r}, {expected}")
+            raise ValueError(f"tensor {name!r} is declared at bytes {start!r} to {stop!r}, {expected}")
         tensors[name] = Stored(file, 8 + length + start, dtype, torch.Size(shape))
         end = stop
     if 8 + length + end != file.size:
@@ -174,7 +174,7 @@ def _placed(name: str, found: Tensor, file: OpenFile) -> TensorLike:
     storage, first = found.untyped_storage(), found.storage_offset() * found.itemsize
     begin = storage._checkpoint_offset  # type: ignore[attr-defined]
     if first + found.nbytes > storage.nbytes() or begin + storage.nbytes() > file.size:
-        raise ValueError(f"tensor {name!r} of shape {list(found.shape)} reaches beyond its values")
+        raise ValueError(f"tensor {name!r} of shape {list(found.shape)} reaches beyond its data")
     if found.is_contiguous():
         return Stored(file, begin + first, found.dtype, found.shape)
     whole = Stored(file, begin, torch.uint8, torch.Size([storage.nbytes()])).read()
@@ -190,10 +190,10 @@ def _plainly(path: Path) -> Iterator[None]:
         raise
     except pickle.UnpicklingError as error:
         wanted, said = (re.search(p, str(error)) for p in (r"GLOBAL ([\w.]+)", r"Unpickler error: (.*)"))
-        reason = f"it wants {wanted[1]!r}" if wanted else said[1] if said else _plain(error)
+        reason = f"it needs {wanted[1]!r}" if wanted else said[1] if said else _plain(error)
         raise CheckpointError(
-            f"{path}: a pickle that can't be read as weights alone ({reason}), and anything else in a pickle may run "
-            "code: expected tensors only; where you trust the file, save it as safetensors"
+            f"{path}: a pickle with more than weights in it ({reason}), which may run code: "
+            "expected tensors only; if you trust the file, convert it to safetensors"
         ) from error
     except Exception as error:  # a damaged pickle stops the unpickler in any way it likes
         raise CheckpointError(f"{path}: expected a whole torch file, {_plain(error)}") from error
@@ -206,7 +206,7 @@ def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
             break
         content = content["state_dict"]
     else:
-        raise CheckpointError(f"{path}: more than {MAX_DEPTH} times 'state_dict' inside one another, expected tensors")
+        raise CheckpointError(f"{path}: 'state_dict' nested more than {MAX_DEPTH} deep, expected tensors")
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: a pickle of a {type(content).__name__}, expected a dict of tensors")
     return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}

@@ -96,7 +96,7 @@ def _load(path: Path) -> "Tokenizer":
         else:
             tokenizer = _build(*(_folder(path.parent) if path.name == "vocab.json" else _packaged(path)))
         if None in (tokenizer.token_to_id(START), tokenizer.token_to_id(END)):
-            raise ValueError(f"there is no {START!r} or no {END!r} in it")
+            raise ValueError(f"it lacks {START!r} or {END!r}")
         tokenizer.add_special_tokens([START, END])  # marks that a text holds are ids too
         return tokenizer
     except Exception as error:  # the library raises bare Exceptions

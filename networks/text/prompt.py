@@ -63,7 +63,7 @@ def check_prompt(text: str) -> None:
     for letter in _escaped(text):
         depth = max(0, depth + (letter == "(") - (letter == ")"))
         if depth > MAX_NESTING:
-            raise ValueError(f"a prompt with more than {MAX_NESTING} parentheses inside one another")
+            raise ValueError(f"a prompt with parentheses nested more than {MAX_NESTING} deep")
 
 
 def _escaped(text: str) -> str:
@@ -158,7 +158,7 @@ def _stretches(text: str, tokenizer: Tokenizer, vectors: Vectors) -> Iterator[li
 
 
 def _none(name: str) -> None:
-    log.warning("embedding %r: there is no folder to look for it in, left out", name)
+    log.warning("embedding %r: there is no embeddings folder, left out", name)
 
 
 def _chunks(stretches: Sequence[Chunk], room: int) -> list[Chunk]:

@@ -41,6 +41,6 @@ class WordTokenizer:
         ids = self.words(text)
         room = self.length - 2
         if len(ids) > room:
-            log.warning("the prompt has %d words, the model reads the first %d", len(ids), room)
+            log.warning("the prompt has %d words, the model uses only the first %d", len(ids), room)
         row = [self.start, *ids[:room], self.end]
         return row + [self.pad] * (self.length - len(row))

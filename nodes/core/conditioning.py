@@ -38,7 +38,7 @@ def first_of(conditioning: list, node: str) -> list:
     if not conditioning:
         raise ValueError("conditioning_from has no entries, expected a prompt")
     if len(conditioning) > 1:
-        log.warning("%s: conditioning_from has %d prompts combined, only the first is used", node, len(conditioning))
+        log.warning("%s: conditioning_from combines %d prompts, only the first is used", node, len(conditioning))
     return conditioning[0]
 
 

@@ -61,7 +61,7 @@ class InputPicture:
         """The file of a name; ValueError for one that isn't there."""
         path = cls.path(as_text(image))
         if not path.is_file():
-            raise ValueError(f"no such picture in the input folder: {image!r}")
+            raise ValueError(f"no such image in the input folder: {image!r}")
         return path
 
     @staticmethod

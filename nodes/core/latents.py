@@ -136,7 +136,9 @@ class LatentComposite:
         below, above = samples_to["samples"], samples_from["samples"]
         if len(above) not in (1, len(below)) or above.shape[1] != below.shape[1]:
             came, expected = tuple(above.shape), (len(below), below.shape[1])
-            raise ValueError(f"samples_from of shape {came}, expected {expected} as samples_to in batch and channels")
+            raise ValueError(
+                f"samples_from of shape {came}, expected {expected}, with the batch and channels of samples_to"
+            )
         top, left = y // FACTOR, x // FACTOR
         result = below.clone()
         hole = result[:, :, top : top + above.shape[2], left : left + above.shape[3]]

@@ -123,7 +123,7 @@ class ImageToMask:
         """Return MASK (b, h, w); ValueError for a picture without the channel."""
         place = CHANNELS.index(channel)
         if place >= image.shape[-1]:
-            raise ValueError(f"a picture of {image.shape[-1]} channels, expected 4: it has no {channel} channel")
+            raise ValueError(f"an image of {image.shape[-1]} channels, expected 4: it has no {channel} channel")
         return (image[..., place],)
 
 

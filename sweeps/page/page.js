@@ -181,7 +181,7 @@ function cellElement(index) {
 function hint(event, index) {
   const cell = cellOf(index), box_ = byId('hint');
   const lines = values(index).map(([name, value]) => `${name} = ${value.length > 300 ? `${value.slice(0, 300)}…` : value}`);
-  if (!cell) lines.push('not made yet');
+  if (!cell) lines.push('not run yet');
   else lines.push(cell.state === FAILED ? cell.fault : `${cell.seconds.toFixed(2)} s`);
   box_.textContent = lines.join('\n');
   box_.style.display = 'block';
@@ -214,7 +214,7 @@ function table(index, other = null) {
 
 function figure(index, other = null) {
   const cell = cellOf(index), parts = [];
-  if (!cell) parts.push('not made yet');
+  if (!cell) parts.push('not run yet');
   else if (cell.state === FAILED) parts.push(make('pre', {}, cell.fault));
   else if (cell.picture) parts.push(make('a', { href: cell.url(cell.picture), target: '_blank' }, make('img', { src: cell.url(cell.picture), alt: '' })));
   else if (cell.files.length) parts.push(make('iframe', { src: cell.url(cell.files[0]) }));
@@ -249,7 +249,7 @@ function compare(index) {
     compared = index;
     view.close();
     draw(true);
-    byId('state').textContent = 'Now click the cell to compare with, and Compare; or hold Shift and click it.';
+    byId('state').textContent = 'Now click the other cell and choose Compare, or Shift-click it.';
     return;
   }
   const first = compared;

@@ -235,15 +235,15 @@ def test_a_file_that_is_not_there(place, capsys):
         ("1", {"class_type": "Nonesuch"}, "node 1 \"The number\": unknown node class 'Nonesuch'"),
         ("1", {"class_type": 5}, "node 1"),
         ("1", {"inputs": {"value": 3}}, f"{ONE}, input sign: required, but missing"),
-        ("1", {"inputs": {"value": 11, "sign": "plus"}}, f"{ONE}, input value: 11 is bigger than 10"),
+        ("1", {"inputs": {"value": 11, "sign": "plus"}}, f"{ONE}, input value: 11 is larger than the maximum of 10"),
         ("1", {"inputs": {"value": "x", "sign": "plus"}}, f"{ONE}, input value: 'x' is not of type INT"),
         (
             "1",
             {"inputs": {"value": 1, "sign": "minos"}},
-            f"{ONE}, input sign: 'minos' is none of plus, minus; did you mean 'minus'?",
+            f"{ONE}, input sign: 'minos' is not one of plus, minus; did you mean 'minus'?",
         ),
         ("1", {"inputs": None}, f"{ONE}: has no inputs"),
-        ("2", {"inputs": {**TWO, "steps": 0}}, "node 2 (Count), input steps: 0 is smaller than 1"),
+        ("2", {"inputs": {**TWO, "steps": 0}}, "node 2 (Count), input steps: 0 is smaller than the minimum of 1"),
         ("2", {"inputs": {**TWO, "start": ["9", 0]}}, "node 2 (Count), input start: is linked to node 9, which"),
         ("2", {"inputs": {**TWO, "start": ["1", 7]}}, "node 2 (Count), input start: is linked to output 7 of"),
         ("2", {"inputs": {**TWO, "start": ["3", 0]}}, "node 2 (Count), input start: "),
@@ -266,7 +266,7 @@ def test_wrong_type_on_a_link(place, capsys):
     save(prompt)
     assert run("w.json") == 2
     assert refused(capsys) == (
-        "w.json: node 3 (Write), input number: takes INT, but output 1 of node 4 (DDIMLoadModel) gives CLIP"
+        "w.json: node 3 (Write), input number: expected INT, but output 1 of node 4 (DDIMLoadModel) gives CLIP"
     )
 
 
@@ -283,9 +283,12 @@ def test_no_output_node(place, capsys):
         (["--set", "9.value=1"], "w.json: --set 9.value=1: no node '9'; there are 1 (The number), 2 (Count),"),
         (["--set", "1.height=1"], "w.json: --set 1.height=1: Number has no input 'height'; it has value, sign"),
         (["--set", "1.value=many"], "w.json: --set 1.value=many: 'many' is not an INT"),
-        (["--set", "1.value=11"], 'w.json: node 1 (Number "The number"), input value: 11 is bigger than 10'),
+        (
+            ["--set", "1.value=11"],
+            'w.json: node 1 (Number "The number"), input value: 11 is larger than the maximum of 10',
+        ),
         (["--only", "9"], "w.json: no node '9'"),
-        (["--set", "2.noise=1"], "w.json: --set 2.noise=1: takes a NOISE, which only another node can give"),
+        (["--set", "2.noise=1"], "w.json: --set 2.noise=1: expected a link: only another node can give a NOISE"),
         (["--nodes", "nowhere"], "--nodes nowhere: expected a folder with an __init__.py"),
         (["--output", "w.json"], "--output w.json: w.json is a file, expected a folder"),
         (["--output", "w.json/out"], "--output w.json/out: "),
@@ -348,7 +351,7 @@ def test_what_is_kept_for_a_file_that_comes_again(place, capsys, options, kept):
 def test_memory_that_nobody_can_tell(place, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "psutil", None)  # as if it weren't installed
     assert run("w.json", "--cache-ram") == 2
-    assert refused(capsys) == '--cache-ram: cache "ram" needs psutil, which tells how much memory is free'
+    assert refused(capsys) == '--cache-ram: cache "ram" needs the package psutil, to know how much memory is free'
 
 
 def test_streams_that_are_closed_or_full(place):
@@ -378,7 +381,7 @@ def test_a_title_that_two_nodes_have(place, capsys):
     prompt["2"]["_meta"] = {"title": "The number"}
     save(prompt)
     assert run("w.json", "--set", "The number.value=1") == 2
-    assert "2 nodes are called 'The number': say which by id, 1, 2" in refused(capsys)
+    assert "2 nodes are called 'The number': choose one by its id, 1, 2" in refused(capsys)
 
 
 def test_a_pack_that_cannot_be_loaded(place, capsys):

@@ -47,7 +47,7 @@ def test_examples_are_copied_and_never_over_a_file(place, capsys):
     assert Path(out[0]).read_bytes() == (FOLDER / "text_to_image.json").read_bytes()
     Path("variations.json").write_text("mine")
     _, err = said(capsys, 2, "examples", "--all")
-    assert err == ["comfyui-ddim: variations.json: is there already, and would be replaced; --to DIR copies elsewhere"]
+    assert err == ["comfyui-ddim: variations.json: exists already and is not overwritten; --to DIR copies elsewhere"]
     assert [path.name for path in place.iterdir() if path.is_file()] == ["variations.json"]
     said(capsys, 0, "examples", "--all", "--to", "all")
     assert len(list(Path("all").iterdir())) == len(EXAMPLES)
@@ -146,7 +146,7 @@ def test_quality_decides_about_the_size(place, capsys):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--quality", "80"], "--quality 80: a png has none; expected --format webp or jpeg with it"),
+        (["--quality", "80"], "--quality 80: png has no quality setting; expected --format webp or jpeg with it"),
         (["--format", "webp", "--comfyui", "."], "--format webp: ComfyUI's own nodes"),
     ],
 )
@@ -160,10 +160,10 @@ def test_what_does_not_fit_into_a_format_is_a_line(place, capsys):
     save = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}
     Path("wide.json").write_text(json.dumps({"1": image, "2": save}))
     _, err = said(capsys, 2, "run", "wide.json", "--format", "webp")
-    assert len(err) == 1 and "a picture of 16384 x 8; webp takes at most 16383 pixels a side" in err[0]
+    assert len(err) == 1 and "an image of 16384 x 8 pixels; webp takes at most 16383 on a side" in err[0]
     Path("long.json").write_text(json.dumps({"1": image, "2": save, "3": {**image, "_meta": {"title": "x" * 70000}}}))
     _, err = said(capsys, 2, "run", "long.json", "--format", "jpeg")
-    assert len(err) == 1 and "jpeg carries at most 65500, webp and png more" in err[0]
+    assert len(err) == 1 and "jpeg has room for at most 65500, webp and png for more" in err[0]
     assert not list(place.rglob("*.webp")) and not list(place.rglob("*.jpg"))
 
 
@@ -225,7 +225,7 @@ def broken(change):
         ({("1", "width"): None}, "node 1 (EmptyImage), input width: null is not of type INT"),
         ({("1", "width"): {"a": True}}, 'node 1 (EmptyImage), input width: {"a": true} is not of type INT'),
         ({("2", "filename_prefix"): ""}, "node 2 (SaveImage), input filename_prefix: the file name is empty"),
-        ({("2", "filename_prefix"): "loop/x"}, "node 2 (SaveImage), input filename_prefix: file name 'loop/x' leads"),
+        ({("2", "filename_prefix"): "loop/x"}, "node 2 (SaveImage), input filename_prefix: file name 'loop/x' goes"),
         ({("2", "filename_prefix"): "..\\x"}, "node 2 (SaveImage), input filename_prefix: file name '..\\\\x' leads"),
         ({("1", "batch_size"): 4096, ("1", "width"): 16384, ("1", "height"): 16384}, "node 1 (EmptyImage): "),
         ({("2", "filename_prefix"): "x" * 300}, "node 2 (SaveImage): "),

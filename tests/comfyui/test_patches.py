@@ -322,6 +322,6 @@ def test_a_patch_is_obeyed_on_the_way_back(comfy, side, name):
 @pytest.mark.parametrize("name", [*CACHES, "APG with momentum"])
 def test_what_remembers_is_refused_on_the_way_back(side, name):
     more = patched(side, PATCHES[name])
-    with counted(side) as calls, pytest.raises(ValueError, match=f"{name} on the model makes an answer depend"):
+    with counted(side) as calls, pytest.raises(ValueError, match=f"{name} on the model makes each prediction depend"):
         inverted(more)
     assert not calls

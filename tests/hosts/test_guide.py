@@ -95,7 +95,7 @@ def test_an_area_past_the_edge_is_cut_and_one_outside_refused():
     guide, model = guide_of([says(1, area=(64, 8, 4, 20))], [says(0)])
     ask(guide)
     assert model.calls == [(1, 4, 12, 4)]
-    with pytest.raises(ValueError, match=r"an area of 8 x 8 at 16, 0 .* expected it inside the latent of 16 x 24"):
+    with pytest.raises(ValueError, match=r"the area is 8 x 8 at 16, 0 .* expected one inside the latent of 16 x 24"):
         guide_of([says(1, area=(8, 8, 16, 0))], [says(0)])
 
 
@@ -243,11 +243,11 @@ def test_a_controlnet_for_both_goes_to_the_other_prompt():
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ([torch.zeros(1, 7, 5), {}], r"positive has text of shape \(1, 7, 5\), expected \(batch, words, 8\)"),
-        ([torch.full((1, 7, 8), torch.nan), {}], "positive has NaN in its text"),
+        ([torch.zeros(1, 7, 5), {}], r"positive has text embeddings of shape .1, 7, 5., expected .batch, tokens, 8."),
+        ([torch.full((1, 7, 8), torch.nan), {}], "positive has NaN in its text embeddings"),
         (
             says(1, control=ControlModel(Marks(1.0, context=5)).steer(torch.ones(1, 8, 8, 3), 1.0)),
-            "the ControlNet belongs to another family of models: context 5, expected 8",
+            "the ControlNet was made for another kind of model: context 5, expected 8",
         ),
     ],
 )

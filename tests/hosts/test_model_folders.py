@@ -62,11 +62,11 @@ def test_a_missing_name_says_where_and_what_is_near(models):
         folders.find("checkpoints", "v1-5-pruned-emaonly.ckpt")
     where = models / "checkpoints"
     assert str(error.value) == (
-        f"no checkpoint 'v1-5-pruned-emaonly.ckpt' in {where}; near it: 'sd/v1-5-pruned-emaonly.safetensors'"
+        f"no checkpoint 'v1-5-pruned-emaonly.ckpt' in {where}; did you mean 'sd/v1-5-pruned-emaonly.safetensors'?"
     )
-    with pytest.raises(ValueError, match="nothing is there"):
+    with pytest.raises(ValueError, match="there are none"):
         folders.find("vae", "some.pt")
-    assert "near" not in folders._missing("checkpoints", "qqq", folders.names("checkpoints"))
+    assert "did you mean" not in folders._missing("checkpoints", "qqq", folders.names("checkpoints"))
 
 
 FULL = """
@@ -143,7 +143,7 @@ def test_without_pyyaml_one_line_says_so(models, caplog, monkeypatch):
     ModelFolders.of(models)
     ModelFolders.of(models)
     assert [record.message for record in caplog.records] == [
-        f'{models.parent.resolve() / EXTRA} wasn\'t read: that needs PyYAML, pip install "comfyui-ddim[yaml]"'
+        f'{models.parent.resolve() / EXTRA} wasn\'t read: it needs PyYAML, pip install "comfyui-ddim[yaml]"'
     ]
 
 

@@ -87,15 +87,15 @@ def test_what_overflows_in_float32_is_an_error(pair, way, tile):
     network.decoder.conv_in.weight *= 1e38
     network.encoder.conv_in.weight *= 1e38
     given = torch.rand(1, 3, 320, 64) * 200 - 1 if way == "latent" else torch.randn(1, 4, 40, 8) * 100
-    with pytest.raises(ValueError, match=r"the autoencoder gives NaN or infinity, in torch.float32, expected finite"):
+    with pytest.raises(ValueError, match=r"the autoencoder gave NaN or infinity in torch.float32, expected finite"):
         getattr(network, way)(given, tile)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_comes_in_broken_is_named(pair, value):
-    with pytest.raises(ValueError, match="decoding a latent: it has NaN or infinity in it"):
+    with pytest.raises(ValueError, match="decoding a latent: the input has NaN or infinity"):
         pair[0].picture(torch.full((1, 4, 8, 8), value))
-    with pytest.raises(ValueError, match="encoding a picture: it has NaN or infinity in it"):
+    with pytest.raises(ValueError, match="encoding an image: the input has NaN or infinity"):
         pair[0].latent(torch.full((1, 3, 64, 64), value))
 
 

@@ -169,7 +169,7 @@ def test_save_and_load_round_trip(net, given, tmp_path):
     [
         ({"hint": torch.rand(2, 3, 48, 32)}, "hint of shape"),
         ({"hint": torch.rand(3, 3, 48, 40)}, "hint of shape"),
-        ({"context": torch.randn(2, 11, 32)}, "another family"),
+        ({"context": torch.randn(2, 11, 32)}, "another kind of model"),
         ({"x": torch.randn(2, 9, 6, 5)}, "9 channels"),
     ],
 )

@@ -54,7 +54,7 @@ def test_what_sees_its_neighbourhood_is_the_same_away_from_seams():
 
 @pytest.mark.parametrize("overlap", [-1, 16])
 def test_an_overlap_that_is_no_overlap(overlap):
-    with pytest.raises(ValueError, match="expected less than a tile"):
+    with pytest.raises(ValueError, match="expected an overlap smaller than a tile"):
         in_tiles(lambda x: x, torch.zeros(1, 1, 32, 32), 16, overlap, 1)
 
 

@@ -173,4 +173,4 @@ def test_tokenizer_lays_words_out_as_clip_does(caplog):
     assert tokenizer(["a zebra"]).tolist() == [[0, 2, 1, 1, 1, 1]]
     assert "zebra" in caplog.text
     assert tokenizer(["a a a a a a"]).tolist() == [[0, 2, 2, 2, 2, 1]]
-    assert "reads the first 4" in caplog.text
+    assert "uses only the first 4" in caplog.text

@@ -299,7 +299,7 @@ def test_layers_are_counted_from_the_end_and_clones_are_apart(clip, model):
     assert torch.equal(default, encoded(clip, "a cat", trained))
     assert torch.equal(encoded(clip, "a cat", -24), default)  # of four layers
     assert not torch.allclose(encoded(clip, "a cat", -3), default, atol=1e-2)
-    with pytest.raises(ValueError, match="clip layer 0"):
+    with pytest.raises(ValueError, match="clip layer is 0"):
         clip.clone().clip_layer(0)
 
 

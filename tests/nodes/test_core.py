@@ -119,12 +119,12 @@ def test_a_sampler_or_scheduler_of_comfyui_alone_is_named_before_any_work():
         check = STAND_IN_CLASS_MAPPINGS[node].VALIDATE_INPUTS
         assert check("ddim") is True and check() is True
         assert check("dpmpp_2m") == (
-            "sampler 'dpmpp_2m' is none of those that run without ComfyUI (euler, euler_ancestral, ddpm, ddim): "
+            "sampler 'dpmpp_2m' is not one of those that run without ComfyUI (euler, euler_ancestral, ddpm, ddim): "
             "run with --comfyui DIR"
         )
-    with pytest.raises(ValueError, match="scheduler 'align_your_steps' is none of those that run without ComfyUI"):
+    with pytest.raises(ValueError, match="scheduler 'align_your_steps' is not one of those that run without ComfyUI"):
         KSampling(0, 20, 7.0, "ddim", "align_your_steps")
-    with pytest.raises(ValueError, match="sampler 'uni_pc' is none"):
+    with pytest.raises(ValueError, match="sampler 'uni_pc' is not one"):
         KSampling(0, 20, 7.0, "uni_pc", "normal")
 
 
@@ -211,7 +211,7 @@ def test_small_nodes():
     image = only("MaskToImage", mask=mask)
     assert image.shape == (1, 2, 3, 3)
     assert torch.equal(only("ImageToMask", image=image, channel="green")[0], mask)
-    with pytest.raises(ValueError, match="a picture of 3 channels, expected 4: it has no alpha channel"):
+    with pytest.raises(ValueError, match="an image of 3 channels, expected 4: it has no alpha channel"):
         only("ImageToMask", image=image, channel="alpha")
     red = only("EmptyImage", width=3, height=2, batch_size=2, color=0xFF8000)
     assert red.shape == (2, 2, 3, 3) and red[1, 1, 2].tolist() == pytest.approx([1, 128 / 255, 0])
@@ -238,7 +238,7 @@ def test_latents_are_pasted_with_soft_edges():
     assert made[3].tolist() == pytest.approx([1, 1, 1, 0.5, 0, 0])
     cut = only("LatentComposite", samples_to=below, samples_from=above, x=32, y=40, feather=0)["samples"]
     assert cut.sum() == 2 and below["samples"].sum() == 0
-    with pytest.raises(ValueError, match=r"samples_from of shape \(2, 1, 4, 4\), expected \(1, 1\) as samples_to"):
+    with pytest.raises(ValueError, match=r"samples_from of shape \(2, 1, 4, 4\), expected \(1, 1\), with the batch"):
         only("LatentComposite", samples_to=below, samples_from={"samples": torch.ones(2, 1, 4, 4)}, x=0, y=0)
 
 
@@ -281,7 +281,7 @@ def test_prompts_are_mixed_joined_and_emptied():
 def test_a_second_prompt_to_mix_in_is_told(caplog):
     long = [[torch.zeros(1, 4, 2), {}]]
     only("ConditioningConcat", conditioning_to=long, conditioning_from=long + long)
-    assert "ConditioningConcat: conditioning_from has 2 prompts combined, only the first is used" in caplog.text
+    assert "ConditioningConcat: conditioning_from combines 2 prompts, only the first is used" in caplog.text
 
 
 def test_files_are_read_as_pictures_and_masks(tmp_path):
@@ -301,9 +301,9 @@ def test_files_are_read_as_pictures_and_masks(tmp_path):
         for name in ("LoadImage", "LoadImageMask"):
             node = STAND_IN_CLASS_MAPPINGS[name]
             assert node.VALIDATE_INPUTS(image="a.png [input]") is True
-            assert node.VALIDATE_INPUTS(image="gone.png") == "no such picture in the input folder: 'gone.png'"
+            assert node.VALIDATE_INPUTS(image="gone.png") == "no such image in the input folder: 'gone.png'"
             assert "leads out of the folder" in node.VALIDATE_INPUTS(image="../a.png")
-        with pytest.raises(ValueError, match=r"'broken\.png' is no readable picture"):
+        with pytest.raises(ValueError, match=r"'broken\.png' is not a readable image"):
             run("LoadImage", {"image": "broken.png"})
 
 

@@ -24,8 +24,8 @@ def test_the_node_lays_batches_out_row_by_row():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"column_labels": "a"}, "1 column labels, expected 2, one in each line"),
-        ({"row_labels": "a\nb\nc"}, "3 row labels, expected 2, one in each line"),
+        ({"column_labels": "a"}, "1 column labels, expected 2, one per line"),
+        ({"row_labels": "a\nb\nc"}, "3 row labels, expected 2, one per line"),
     ],
 )
 def test_the_node_asks_for_a_label_each(options, line):

@@ -146,7 +146,7 @@ def test_mask_node_adds_and_inverts():
     assert both.shape == (1, 16, 16) and both.sum() == 2 * 4 * 16
     (turned,) = node.make("none", 8, 8, 0, 0, 1, 1, 0, True, wired)
     assert torch.equal(turned, 1 - wired)
-    with pytest.raises(ValueError, match="no mask is wired in"):
+    with pytest.raises(ValueError, match="no mask is linked"):
         node.make("none", 8, 8, 0, 0, 1, 1, 0, False)
 
 
@@ -311,11 +311,11 @@ def test_load_image_reads_colours_and_transparency(folders):
     assert mask.shape == (1, 3, 5) and mask[0, 0, 0].item() == pytest.approx(0.8)
     assert node.load_image("b.png [input]")[1].shape == (1, 64, 64)
     assert ALL["LoadImage"].VALIDATE_INPUTS("a.png") is True
-    assert "no such picture" in ALL["LoadImage"].VALIDATE_INPUTS("c.png")
+    assert "no such image" in ALL["LoadImage"].VALIDATE_INPUTS("c.png")
     assert "leads out of the folder" in ALL["LoadImage"].VALIDATE_INPUTS("../a.png")
     before = node.IS_CHANGED("a.png")
     Image.fromarray(pixels[:2]).save(folders.input_dir / "a.png")
     assert node.IS_CHANGED("a.png") != before
     (folders.input_dir / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"'bad\.png' is no readable picture"):
+    with pytest.raises(ValueError, match=r"'bad\.png' is not a readable image"):
         node.load_image("bad.png")

@@ -66,7 +66,7 @@ def test_32_bits_without_a_sign(tmp_path):
 @pytest.mark.parametrize("values", [[np.nan, 1], [-0.5, 1], [0, 1e6], [0, np.inf]])
 def test_floats_of_no_known_range_are_an_error(tmp_path, values):
     Image.fromarray(np.array([values], dtype=np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(ValueError, match=r"a\.tif'?: a picture of floats from .* to .*, expected 0 to 1"):
+    with pytest.raises(ValueError, match=r"a\.tif'?: an image of floats from .* to .*, expected 0 to 1"):
         list(opened(tmp_path, "a.tif"))
 
 
@@ -160,7 +160,7 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_pictures_are_a_line(tmp_path, name):
     (tmp_path / "a.png").write_bytes(DAMAGED[name])
-    with pytest.raises(ValueError, match=r"'a\.png' is no readable picture: .+") as raised:
+    with pytest.raises(ValueError, match=r"'a\.png' is not a readable image: .+") as raised:
         list(opened(tmp_path, "a.png"))
     assert "\n" not in str(raised.value)
 

@@ -102,12 +102,12 @@ def test_past_the_last_step_nothing_is_left(shipped):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"start_step": 4, "end_step": 4}, "start_step is 4 and end_step 4, expected one below the other"),
+        ({"start_step": 4, "end_step": 4}, "start_step is 4 and end_step 4, expected start_step below end_step"),
         ({"start_step": 6}, "start_step is 6, expected below the run's 6 steps"),
-        ({"start_step": 2, "x_T": {"samples": torch.zeros(1, 4, 8, 8)}}, "start_step is 2: expected 0, or no x_T"),
-        ({"start_step": 2, "mask": LEFT}, "noise in it at start_step 2, expected x0 beside the mask"),
+        ({"start_step": 2, "x_T": {"samples": torch.zeros(1, 4, 8, 8)}}, "is 2, expected start_step 0, or no x_T"),
+        ({"start_step": 2, "mask": LEFT}, "noisy at start_step 2, expected x0 along with the mask"),
         ({"end_step": 3, "options": {"repaint_repeats": 2}}, "RePaint .repeats 2. goes back and forth"),
-        ({"guider": object(), "guidance_schedule": 2.0}, "guider and guidance_schedule are both wired"),
+        ({"guider": object(), "guidance_schedule": 2.0}, "guider and guidance_schedule are both linked"),
         ({"guider": object()}, "guider is object, expected one of this pack's; others need ComfyUI"),
     ],
 )
@@ -157,7 +157,7 @@ def test_the_plot_draws_what_happened_below_what_was_planned(shipped):
         for box in areas(8, 768, 1024):
             left, top, right, bottom = map(round, box)
             assert picture[top:bottom, left:right].std() > 0.01  # something is drawn in every chart
-        with pytest.raises(ValueError, match="only one of steps_x and steps_x0 is wired"):
+        with pytest.raises(ValueError, match="only one of steps_x and steps_x0 is linked"):
             plot(shipped[0], steps_x)
 
 
@@ -178,7 +178,7 @@ def test_a_drawn_curve_stands_for_values_between_low_and_high():
     assert [made[0](u) for u in (0, 1)] == [0, 10]
     with pytest.raises(ValueError, match="drawn_range '1, 2, 3', expected two numbers like '0, 10'"):
         node("DDIMCurve").make(["5"], drawn=[Drawn()], drawn_range=["1, 2, 3"])
-    with pytest.raises(ValueError, match="values and drawn are both wired"):
+    with pytest.raises(ValueError, match="values and drawn are both linked"):
         node("DDIMCurve").make(["5"], values=[1.0], drawn=[Drawn()])
-    with pytest.raises(ValueError, match=r"drawn is 3\.0, expected a curve of ComfyUI's Curve Editor"):
+    with pytest.raises(ValueError, match=r"drawn is 3\.0, expected a curve from ComfyUI's Curve Editor"):
         node("DDIMCurve").make(["5"], drawn=[3.0])

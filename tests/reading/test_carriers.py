@@ -85,7 +85,7 @@ def test_an_unusable_workflow_lets_the_prompt_beside_it_count():
 def test_a_web_uis_picture_and_one_that_is_cut_off_are_named():
     with pytest.raises(WorkflowError, match="Stable Diffusion web UI's settings, not ComfyUI's"):
         read_documents(_png(parameters="a cat\nSteps: 20"))
-    with pytest.raises(WorkflowError, match="a PNG picture that is cut off"):
+    with pytest.raises(WorkflowError, match="a PNG image that is cut off"):
         read_documents(_png(prompt=json.dumps(PROMPT))[:40])
 
 

@@ -119,7 +119,7 @@ def test_a_widget_of_an_unknown_type_is_refused_by_name(told):
     slot = {"name": "odd", "type": "NOBODYS", "link": None, "widget": {"name": "odd"}}
     inputs = [slot] if told == "file" else []
     workflow = {"nodes": [node(4, "Odd", ["x", 3], inputs)]}
-    with pytest.raises(WorkflowError, match=r"node 4 \(Odd\): input 'odd' is a widget of type 'NOBODYS', which isn't"):
+    with pytest.raises(WorkflowError, match=r"node 4 \(Odd\): input 'odd' is a widget of unknown type 'NOBODYS', so"):
         convert_workflow(workflow, {"Odd": info})
     workflow["nodes"][0]["mode"] = 4
     assert convert_workflow(workflow, {"Odd": info}) == {}

@@ -211,7 +211,7 @@ def test_texts_that_are_costly_to_read():
     assert time.process_time() - start < 20
     name = "%A.text%" * 500
     nodes = [host("ReadingWidgets", title="A", widgets_values=[1, 1, "x" * 1_000_000])]
-    refused({"nodes": [*nodes, host("SaveImage", 2, widgets_values=[name])]}, "stands for 1000000 characters")
+    refused({"nodes": [*nodes, host("SaveImage", 2, widgets_values=[name])]}, "becomes 1000000 characters")
 
 
 def test_long_names_are_refused():

@@ -230,7 +230,7 @@ def test_values_set_and_got_by_name():
     workflow["nodes"][2]["mode"] = BYPASSED
     assert "image" not in inputs(workflow)["6"]
     workflow["nodes"][1]["widgets_values"] = ["nobody"]
-    with pytest.raises(WorkflowError, match=r"node 6 .*: 'mask' leads to a SetNode of the name 'nobody', which isn't"):
+    with pytest.raises(WorkflowError, match=r"node 6 .*: 'mask' is linked to a SetNode named 'nobody', which doesn't"):
         convert_workflow(workflow, OBJECT_INFO)
 
 
@@ -249,7 +249,7 @@ def test_a_name_is_looked_up_on_its_own_level_first():
 
 def test_a_value_set_by_its_own_name_goes_in_a_circle():
     nodes = [named(1, "SetNode", "a", 1), named(2, "GetNode", "a"), node(3, "ReadingSave", slot("images", "IMAGE", 2))]
-    with pytest.raises(WorkflowError, match="circle"):
+    with pytest.raises(WorkflowError, match="form a loop"):
         convert_workflow({"nodes": nodes, "links": [[1, 2, 0, 1, 0, "*"], [2, 2, 0, 3, 0, "*"]]}, OBJECT_INFO)
 
 
@@ -279,7 +279,7 @@ def test_unknown_types_that_would_not_run_are_no_fault():
 @pytest.mark.parametrize("links", [[], [[1, 99, 0, 2, 0, "IMAGE"]]])
 def test_links_to_what_is_not_there_are_refused(links):
     save = node(2, "ReadingSave", slot("images", "IMAGE", 1))
-    with pytest.raises(WorkflowError, match=r"node 2 \(ReadingSave\): 'images' leads to (link 1|node 99), which"):
+    with pytest.raises(WorkflowError, match=r"node 2 \(ReadingSave\): 'images' is linked to (link 1|node 99), which"):
         convert_workflow({"nodes": [save], "links": links}, OBJECT_INFO)
 
 
@@ -287,7 +287,7 @@ def test_links_in_a_circle_are_refused():
     circle = [node(1, "Reroute", slot("", "*", 1)), node(2, "Reroute", slot("", "*", 2))]
     save = node(3, "ReadingSave", slot("images", "IMAGE", 1))
     workflow = {"nodes": [*circle, save], "links": [[1, 2, 0, 1, 0, "*"], [2, 1, 0, 2, 0, "*"]]}
-    with pytest.raises(WorkflowError, match="circle"):
+    with pytest.raises(WorkflowError, match="form a loop"):
         convert_workflow(workflow, OBJECT_INFO)
 
 

@@ -158,7 +158,7 @@ def test_a_host_may_guide_itself():
 
 
 def test_unknown_parameterization():
-    with pytest.raises(ValueError, match="parameterization 'score' is none of eps, v, x0, flow"):
+    with pytest.raises(ValueError, match="parameterization 'score' is not one of eps, v, x0, flow"):
         Predictor(None, make_schedule(ALPHA_BAR, 3), "score")
 
 
@@ -204,7 +204,7 @@ def test_keep_has_the_chance():
 
 
 def test_wrong_keys():
-    with pytest.raises(ValueError, match="batch of 3 was asked from 2 seeds"):
+    with pytest.raises(ValueError, match="batch of 3, expected a batch of 2"):
         KeyedNoise.batch(0, 2).normal((3, 4), "step", 0, CPU)
     with pytest.raises(ValueError, match="1 samples for 2 seeds"):
         KeyedNoise((1, 2), (0,))

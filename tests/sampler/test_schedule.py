@@ -90,7 +90,7 @@ def test_levels_chain_and_land():
     clean, first = make_schedule(ALPHA_BAR, 20), make_schedule(ALPHA_BAR, 20, landing="first")
     assert clean.alpha_bar[-1] == 1 and first.alpha_bar[-1] == pytest.approx(0.99915, abs=1e-12)
     np.testing.assert_allclose(clean.alpha_bar[:-1], ALPHA_BAR[clean.timesteps], rtol=1e-15)
-    with pytest.raises(ValueError, match="landing 'soft' is none of clean, first"):
+    with pytest.raises(ValueError, match="landing 'soft' is not one of clean, first"):
         make_schedule(ALPHA_BAR, 20, landing="soft")
 
 
@@ -184,7 +184,7 @@ def test_betas_have_the_published_ends():
     assert make_betas("cosine")[-1] == 0.999
     for kind in BETA_SCHEDULES:
         assert ((make_betas(kind) > 0) & (make_betas(kind) < 1)).all()
-    with pytest.raises(ValueError, match="beta schedule 'cubic' is none of"):
+    with pytest.raises(ValueError, match="beta schedule 'cubic' is not one of"):
         make_betas("cubic")
 
 
@@ -205,7 +205,7 @@ def test_one_function_makes_a_schedule_of_any_betas(kind, zero_snr):
     expected = (rescaled if zero_snr else alpha_bar)[schedule.timesteps]
     np.testing.assert_allclose(schedule.alpha_bar[:-1], expected, rtol=1e-12, atol=1e-30)
     assert schedule.alpha_bar.dtype == np.float64 and (schedule.signal[0] == 0) == zero_snr
-    with pytest.raises(ValueError, match="beta schedule 'cubic' is none of"):
+    with pytest.raises(ValueError, match="beta schedule 'cubic' is not one of"):
         make_schedule("cubic", 20)
 
 

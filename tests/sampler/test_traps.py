@@ -219,7 +219,7 @@ def test_guidance_without_uncond(caplog):
     assert "guidance has no effect" in caplog.text
     model = GaussianModel()
     schedule = make_schedule(model.alphas_cumprod, 5)
-    with pytest.raises(ValueError, match=r"scale 7\.5 needs an uncond"):
+    with pytest.raises(ValueError, match=r"scale 7\.5 needs the unconditional conditioning"):
         make_predictor(model, schedule, 2, torch.zeros(2), None, Guidance(7.5))
 
 
@@ -275,7 +275,7 @@ MISFITS = {
     "list batch": ({"conditioning": [torch.zeros(2), torch.zeros(5)]}, r"cond\[1\] has the shape"),
     "dict batch": ({"conditioning": {"c_crossattn": [torch.zeros(3)]}}, r"cond\['c_crossattn'\]\[0\]"),
     "ucg length": ({"ucg_schedule": [1.0] * 3, "unconditional_conditioning": torch.zeros(2)}, "guidance scale has 3"),
-    "mask alone": ({"mask": torch.ones(8, 8)}, "a mask without x0"),
+    "mask alone": ({"mask": torch.ones(8, 8)}, "mask is given without x0"),
     "mask shape": ({"mask": torch.ones(7, 8), "x0": X_T}, r"mask has the shape \(7, 8\)"),
     "mask range": ({"mask": torch.full((8, 8), 255.0), "x0": X_T}, "the mask goes from"),
     "x0 shape": ({"mask": torch.ones(8, 8), "x0": drawn(3, 4, 8, 8)}, "x0 has the shape"),
@@ -344,7 +344,7 @@ def test_what_a_call_brings_too_much_is_told(caplog):
     assert torch.equal(drop_in(x0=x0)[0], drop_in()[0])
     assert "x0 without a mask has no effect" in caplog.text
     assert drop_in(x_T=wide)[0].shape == wide.shape
-    assert "x_T's shape (2, 4, 8, 9) is taken, not (2, 4, 8, 8)" in caplog.text
+    assert "x_T's shape (2, 4, 8, 9) is used, not (2, 4, 8, 8)" in caplog.text
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -368,7 +368,7 @@ def test_a_models_nan_is_reported_with_its_step(bad):
 
 
 def test_the_schedule_comes_first():
-    with pytest.raises(ValueError, match="expected a call of make_schedule before"):
+    with pytest.raises(ValueError, match="expected make_schedule to be called first"):
         Published(GaussianModel()).decode(X_T, None, 5)
 
 

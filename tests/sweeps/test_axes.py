@@ -72,17 +72,17 @@ def test_values(text, kind, expected):
         ("1..99999999999", INT, "1..99999999999 by 1 is 99999999999 values, at most 10000000 are taken"),
         ("1, .., 3", INT, "expected two numbers before and one after it"),
         ("1, 2, ..", INT, "expected two numbers before and one after it"),
-        ("1, 2, .., 0", INT, "steps of 1 from 2 never come to 0"),
-        ("1, 3, .., 6", INT, "steps of 2 from 3 never come to 6"),
+        ("1, 2, .., 0", INT, "steps of 1 from 2 never reach 0"),
+        ("1, 3, .., 6", INT, "steps of 2 from 3 never reach 6"),
         ("1, 2, 1", INT, "1 comes twice"),
         ("1, 1..2", INT, "1 comes twice"),
         ("maybe", BOOLEAN, "'maybe' is neither true nor false"),
         ("max(0, t", STRING, "a ')' is missing in 'max(0, t'"),
         ("random*200", INT, "there are only 101 numbers from 0 to 100"),
-        ("random*2", Kind("FLOAT"), "has no least and greatest value"),
+        ("random*2", Kind("FLOAT"), "has no minimum and maximum"),
         ("@", STRING, "expected a pattern"),
-        ("@nowhere/*.png", STRING, "no file in the input folder (input) fits"),
-        ("@/*.png", STRING, "no file in the input folder (input) fits"),
+        ("@nowhere/*.png", STRING, "no file in the input folder (input) matches"),
+        ("@/*.png", STRING, "no file in the input folder (input) matches"),
         ("@blue*", COMBO, "no choice of the input and no file in the input folder"),
         ("@nowhere.txt", STRING, "@nowhere.txt: can't be read: No such file"),
         ("*", Kind("COMBO"), "nothing to choose from"),
@@ -167,7 +167,7 @@ def test_a_title_that_two_nodes_have():
     prompt = adding()
     prompt["1"]["_meta"]["title"] = "Add"
     prompt["1"]["inputs"]["seed"] = 0
-    with pytest.raises(WorkflowError, match="2 nodes are called 'Add': say which by id, 1, 2"):
+    with pytest.raises(WorkflowError, match="2 nodes are called 'Add': choose one by its id, 1, 2"):
         reader(prompt).read(["Add.seed=1"])
 
 
@@ -181,8 +181,8 @@ def test_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", "expected a line of names"),
-        ("Add.seed\n", "expected a line of names"),
+        ("", "expected a first line of NODE.INPUT names"),
+        ("Add.seed\n", "expected a first line of NODE.INPUT names"),
         ("Add.seed,nix\n1,2\n", "expected NODE.INPUT=VALUES"),
         ("Add.seed\n1,2\n", "line 2 has 2 values, expected 1"),
         ("Add.seed\nx\n", "line 2: 'x' is not an INT"),
@@ -225,10 +225,13 @@ def judging():
     [
         (["Add.seed=1..5"], None),
         (["Add.factor=0..10 by 2.5", "1.value=0..1000 by 250", "1.sign=*", "Add.broken=a, b, c"], None),
-        (["1.value=5, 7, 1001, 3"], '--over "1.value=5, 7, 1001, 3": node 1 .*, input value: 1001 is bigger than 1000'),
-        (["1.value=5, -1"], "-1 is smaller than 0"),
-        (["Add.factor=1, 11"], "11.0 is bigger than 10.0"),
-        (["1.sign=plus, mines"], "'mines' is none of plus, minus; did you mean 'minus'?"),
+        (
+            ["1.value=5, 7, 1001, 3"],
+            '--over "1.value=5, 7, 1001, 3": node 1 .*, input value: 1001 is larger than the maximum of 1000',
+        ),
+        (["1.value=5, -1"], "-1 is smaller than the minimum of 0"),
+        (["Add.factor=1, 11"], "11.0 is larger than the maximum of 10.0"),
+        (["1.sign=plus, mines"], "'mines' is not one of plus, minus; did you mean 'minus'?"),
         (["ToyJudge.a=1..3", "ToyJudge.b=1"], None),
         (["ToyJudge.a=1..3", "ToyJudge.b=1..2"], "3 times 2 is six"),
         (["ToyJudge.a, ToyJudge.b=(1, 1), (2, 3)"], "2 times 3 is six"),

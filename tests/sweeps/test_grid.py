@@ -37,9 +37,9 @@ def test_layouts(text, axes, layout):
     [
         ("seed", "'seed': expected columns=AXIS, rows=AXIS or AXIS=VALUE"),
         ("rows=colour", "no axis 'colour'; there are Add.seed, Add.factor"),
-        ("rows=seed, columns=seed", "an axis is in two places"),
-        ("rows=seed, seed=1", "an axis is in two places"),
-        ("seed=9", "'9' is no value of Add.seed; it has 1, 2, 3"),
+        ("rows=seed, columns=seed", "an axis has two places"),
+        ("rows=seed, seed=1", "an axis has two places"),
+        ("seed=9", "'9' is not a value of Add.seed; it has 1, 2, 3"),
     ],
 )
 def test_bad_layouts_get_one_line(text, line):

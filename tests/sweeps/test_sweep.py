@@ -90,7 +90,7 @@ def test_cells_that_are_still_the_same_stay(place, capsys):
     assert results() == {"0": 3, "1": 4, "2": 5}
     err = capsys.readouterr().err
     assert "axis 'Add.seed=1..3' is no longer there" in err and "2 of 3 cells are done already" in err
-    assert "1 cells that are no longer in the sweep went to out/earlier" in err
+    assert "1 cells that are no longer in the sweep were moved to out/earlier" in err
     assert run("--over", "Add.seed=1..3") == 0  # and come back
     assert log() == [] and results() == {"0": 4, "1": 5, "2": 6}
 
@@ -161,7 +161,7 @@ def test_a_failed_cell_is_told_and_the_others_go_on(place, capsys):
     assert "2 cells failed" in err
     log()
     assert run(*SEEDS) == 1 and log() == []
-    assert "2 failed earlier; --retry-failed tries them again" in capsys.readouterr().err
+    assert "2 failed earlier; --retry-failed runs them again" in capsys.readouterr().err
     assert run(*SEEDS, "--retry-failed") == 1
     assert [line for line in log() if line.startswith("add")] == ["add 2 1.0", "add 4 1.0"]
 
@@ -175,7 +175,7 @@ def test_fail_fast(place):
 def test_one_sweep_at_a_time(place, capsys):
     with SweepFolder(Path("out")).taken():
         assert run(*SEEDS) == 2
-    assert "out: another sweep is at work in this folder" in capsys.readouterr().err
+    assert "out: another sweep is running in this folder" in capsys.readouterr().err
     assert not Path("out/ledger.jsonl").exists()
     assert run(*SEEDS) == 0
 
@@ -184,10 +184,10 @@ def test_one_sweep_at_a_time(place, capsys):
     ("arguments", "line"),
     [
         ([], "w.json: nothing varies: expected at least one --over"),
-        (["--over", "Add.seed=-1"], "input seed: -1 is smaller than 0"),
+        (["--over", "Add.seed=-1"], "input seed: -1 is smaller than the minimum of 0"),
         (["--over", "Nix.seed=1"], "no node 'Nix'"),
-        (["--over", "Add.seed=1..1001"], "1001 cells: more than 1000 are run with --yes only"),
-        (["--over", "Add.seed=1", "--workers", "2"], "--workers and --gpus-per-worker go with --ray"),
+        (["--over", "Add.seed=1..1001"], "1001 cells: more than 1000 are run only with --yes"),
+        (["--over", "Add.seed=1", "--workers", "2"], "--workers and --gpus-per-worker need --ray"),
         (["--over", "Add.seed=1", "--ray", "--workers", "0"], "--workers 0: expected 1 or more"),
         (["--over", "Add.seed=1", "--only", "2"], "nothing to run: there is no output node"),
     ],
@@ -201,14 +201,14 @@ def test_user_errors_get_one_line_and_nothing_is_written(place, capsys, argument
 
 def test_an_output_folder_is_asked_for(place, capsys):
     assert run("--over", "Add.seed=1", output=None) == 2
-    assert "--output: expected the folder" in capsys.readouterr().err
+    assert "--output is missing: expected a folder" in capsys.readouterr().err
 
 
 def test_a_folder_of_something_else(place, capsys):
     Path("out").mkdir()
     Path("out/sweep.json").write_text("{}")
     assert run(*SEEDS) == 2
-    assert "not a sweep's; choose another --output" in capsys.readouterr().err
+    assert "not the file of a sweep; choose another --output" in capsys.readouterr().err
 
 
 def test_a_dry_run_runs_nothing(place, capsys):

@@ -47,7 +47,7 @@ FAILS = [
     ("AssertEqual", {"input1": RED, "input2": RED * 0.9}, "tensors of different values"),
     ("AssertNotEqual", {"input1": [RED], "input2": [RED]}, "the inputs are equal"),
     ("AssertImageMatch", {"image": RAMP, "perceptual_hash": "1111" + "0" * 60, "delta": 0.05}, "differs in 0.062"),
-    ("AssertImageMatch", {"image": RAMP, "perceptual_hash": "", "delta": 0.05}, f"the picture's is {'0' * 64}"),
+    ("AssertImageMatch", {"image": RAMP, "perceptual_hash": "", "delta": 0.05}, f"the image's hash is {'0' * 64}"),
     ("AssertImageMatch", {"image": RAMP, "perceptual_hash": "00", "delta": 0.05}, "a hash of 2 bits, expected 64"),
 ]
 
@@ -107,8 +107,8 @@ def test_a_file_with_assert_nodes(pytester, run_pytest):
     inverted = json.loads(json.dumps(PROMPT).replace("0001110100100", "1110001011011"))
     (pytester.path / "w.json").write_text(json.dumps(inverted))
     fault = run_pytest("w.json").failures["runs"]
-    assert fault.startswith("failed: node 4 (AssertImageMatch): the picture's hash differs in 0.")
-    assert "at most 0.05" in fault
+    assert fault.startswith("failed: node 4 (AssertImageMatch): the image's hash differs in 0.")
+    assert "expected at most 0.05" in fault
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -57,7 +57,10 @@ share = 0.5
         ("[[case]]\nname = 'a'\nexpect.X.sizes = 1", "case 'a', expect 'X': unknown key 'sizes'; there are output"),
         ("[[case]]\nname = 'a'\nexpect.X.color = { at = [1, 2] }", "case 'a', expect 'X', color: is is missing"),
         ("[[case]]\nname = 'a'\nexpect.X.color = { at = [1, 2], is = 'red' }", "is = 'red', expected \"#rrggbb\""),
-        ("[[case]]\nname = 'a'\nrefused = 'x'\nfails = 'y'", "case 'a': refused and fails, expected one of them"),
+        (
+            "[[case]]\nname = 'a'\nrefused = 'x'\nfails = 'y'",
+            "case 'a': has both refused and fails, expected one of them",
+        ),
         ("[fake]\nX = 'small'", "[fake] X = 'small', expected \"shipped\""),
         ("case = []", "no [[case]] in it"),
     ],

@@ -12,7 +12,7 @@ FAULTS = {
     "wrong color": (
         (NODES, "(0.1, 0.2, 0.9)", "(0.1, 0.2, 0.5)"),
         "a blue disc",
-        "off #1a33e6, at most 5",
+        "off #1a33e6, expected at most 5",
     ),
     "one object moved": (
         (NODES, "8 * index", "12 * index"),
@@ -42,12 +42,12 @@ FAULTS = {
     "slow": (
         (NODES, "        places =", "        __import__('time').sleep(5.5 if size > 1000 else 0)\n        places ="),
         "large, within its time",
-        "seconds, at most 5",
+        "seconds, expected at most 5",
     ),
     "too much memory": (
         (NODES, "        places =", "        ballast = torch.ones(size * 100_000)\n        places ="),
         "large, within its memory",
-        "MB of memory, at most 300",
+        "MB of memory, expected at most 300",
     ),
     "stale reference": (
         ("workflows/disc.test.toml", '"as it is saved"', '"as it was saved"'),

@@ -85,7 +85,7 @@ def test_cases_are_chosen_as_tests_are(pytester, run_pytest):
     pytester.makeini("[pytest]\ncomfy_workflows = sub/*.json\nmarkers = slow: takes long\n")
     write(pytester.path, "sub/w.json", PICTURE, CASES)
     write(pytester.path, "other.json", PICTURE)
-    blank = "SaveImage, images: picture 0 is blank, all of it (1.00, 1.00, 1.00); blank = true allows it"
+    blank = "SaveImage, images: image 0 is blank, of one color (1.00, 1.00, 1.00); blank = true allows it"
     run = run_pytest()
     assert run.passed == ["small"] and run.failures == {"blank": blank}
     for arguments in (["-k", "small"], ["-m", "not slow"], ["sub/w.json::small"], ["sub/w.test.toml::small"]):
@@ -113,7 +113,10 @@ def test_a_faulty_toml_is_a_line(pytester, run_pytest):
 @pytest.mark.parametrize(
     ("document", "line"),
     [
-        (changed(PICTURE, n1__width=8), "refused: node 1 (TestImageGenerator), input width: 8 is smaller than 64"),
+        (
+            changed(PICTURE, n1__width=8),
+            "refused: node 1 (TestImageGenerator), input width: 8 is smaller than the minimum of 64",
+        ),
         ({**PICTURE, "3": {"class_type": "Nope", "inputs": {}}}, "refused: node 3: unknown node class 'Nope'"),
         ({"1": PICTURE["1"]}, "refused: nothing to run: there is no output node, such as SaveImage"),
     ],
@@ -146,7 +149,7 @@ def test_references_are_written_compared_and_missed(pytester, run_pytest):
     assert left == [f"SaveImage images.{part}.png" for part in ("difference", "reference", "result")]
     (reference.parent / "noise.Other.png").write_bytes(reference.read_bytes())
     write(pytester.path, "w.json", PICTURE)
-    assert "noise.Other.png is compared with nothing any more" in run_pytest("w.json").failures["noise"]
+    assert "noise.Other.png is no longer compared with anything" in run_pytest("w.json").failures["noise"]
     assert run_pytest("w.json", "--comfy-update").failures == {}
     assert [path.name for path in reference.parent.iterdir()] == ["noise.SaveImage.png"]
 

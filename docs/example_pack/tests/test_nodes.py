@@ -28,5 +28,5 @@ def test_a_vignette_looks_as_it_did(run_node, compare):
 
 
 def test_more_than_all_is_refused(run_node):
-    with pytest.raises(WorkflowRefused, match=r"strength: 2.0 is bigger than 1.0"):
+    with pytest.raises(WorkflowRefused, match=r"strength: 2.0 is larger than the maximum of 1.0"):
         run_node("ExampleVignette", image=GREY, strength=2.0)
