@@ -32,6 +32,7 @@ from .model_folders import ModelFolders
 from .parts import Ddim, FixedNoise, Guider, Noise, checked, sample_parts
 from .sampling import Sampling, report
 from .schedulers import Levels
+from .upscaling import UpscaleModel, load_upscale_model
 from .vae import Vae
 
 __all__ = ["Clip", "Model", "StandaloneHost", "Vae"]
@@ -60,6 +61,10 @@ class StandaloneHost:
         """Names that a LoRA loader offers."""
         return self._folders().names("loras")
 
+    def upscale_models(self) -> list[str]:
+        """Names that a loader of upscaling models offers."""
+        return self._folders().names("upscale_models")
+
     def diffusers(self) -> list[str]:
         """Names of diffusers folders."""
         return self._folders().names("diffusers")
@@ -69,7 +74,9 @@ class StandaloneHost:
         return [folder for folder in self._folders().folders("embeddings") if folder.is_dir()]
 
     def find(self, kind: str, name: str) -> Path:
-        """The file of a kind ("checkpoints", "controlnet", "loras", "vae", "diffusers") by a workflow's name for it.
+        """The file of a kind by a workflow's name for it.
+
+        Kinds are "checkpoints", "controlnet", "loras", "vae", "diffusers", "upscale_models".
 
         Raises ValueError, with the folders looked in and names like it, for one that isn't there.
         """
@@ -89,6 +96,10 @@ class StandaloneHost:
     def load_vae(self, name: str) -> Vae:
         """Load one of `vaes()`."""
         return Vae(_load(load_autoencoder, self.find("vae", name), self.device(), self.dtype()))
+
+    def load_upscale_model(self, name: str) -> UpscaleModel:
+        """Load one of `upscale_models()`."""
+        return load_upscale_model(self.find("upscale_models", name), self.device())
 
     def lay_over(self, name: str, *parts: tuple[Model | Clip, float]) -> list[Model | Clip]:
         """MODEL, CLIP or both with one of `loras()` over them, each at a strength."""

@@ -15,6 +15,7 @@ from . import (
     outlines,
     primitives,
     sampling,
+    upscaling,
 )
 
 __all__ = ["STAND_IN_CLASS_MAPPINGS"]
@@ -29,6 +30,7 @@ STAND_IN_CLASS_MAPPINGS: dict[str, type] = {
         autoencoding,
         latents,
         images,
+        upscaling,
         outlines,
         masks,
         primitives,

@@ -606,7 +606,11 @@ window.WORKFLOWS = {
   autogrow() {
     const source = add('ReadingSource')
     const node = add('ReadingAutogrow', { widgets: { tail: 8 } })
-    for (const name of ['images.image0', 'images.image2', 'images.image3']) link(source, 3, node, name)
+    for (const i of [0, 2, 3]) {
+      // Older editors show the next input only once the one before it is linked.
+      for (let j = 0; j < i && !node.inputs.some((one) => one.name === `images.image${i}`); j++) link(source, 3, node, `images.image${j}`)
+      link(source, 3, node, `images.image${i}`)
+    }
     link(source, 1, node, 'named.a')
     link(source, 1, node, 'forced.f0')
     link(node, 0, add('ReadingSave'), 'images')

@@ -16,7 +16,7 @@ from PIL import Image
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
 
 OWN_CHOICES = {"ckpt_name", "lora_name", "model_path", "image", "vae_name", "control_net_name"}
-OWN_CHOICES |= {"sampler_name", "scheduler"}
+OWN_CHOICES |= {"sampler_name", "scheduler", "model_name"}
 """Choices that are files, or of which we have only some."""
 SINCE_0_33 = {"Canny", "ImageScaleToTotalPixels", "LatentFromBatch", "PreviewImage", "PrimitiveInt", "SaveImage"}
 """Declared as 0.33 does; older ones lack an input or an output of theirs, or have narrower limits."""
