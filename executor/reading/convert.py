@@ -46,7 +46,7 @@ def convert_workflow(
     groups = _unfold_groups(parsed, declarations)
     if editor.opens_groups:
         parsed, groups = with_opened_groups(parsed, groups)
-    flat = join_by_name(flatten(parsed, Layouts(declarations, groups)))
+    flat = join_by_name(flatten(parsed, Layouts(declarations, groups, editor.shows_next_of_row)))
     running = {node.id: node for node in flat.values() if not node.virtual and not node.stopped}
     _refuse_unknown(node for node in running.values() if node.definition is None)
     _refuse_unknown_widgets(running.values())

@@ -24,6 +24,11 @@ class Editor:
         return self.version >= (1, 41)
 
     @property
+    def shows_next_of_row(self) -> bool:
+        """A row that grows shows one input more than the least; before, no more than those until the last is linked."""
+        return self.version >= (1, 41)
+
+    @property
     def sends_shown_nulls(self) -> bool:
         """A null that a host holds for a widget shown by `proxyWidgets` is sent; before, the value inside counted."""
         return self.version >= (1, 50)

@@ -124,7 +124,8 @@ def _inner_definition(
         passed_on = bool(node.inputs) and (node.id, node.inputs[0].name) in group.fed and bool(targets)
         if not passed_on or (node.id, 0) in group.external:
             kind = targets[0].type if targets else "*"
-            return Definition("", (Slot(node.inputs[0].name if node.inputs else kind, kind),), (kind,), ())
+            name = (node.inputs[0].name if node.inputs else "") or kind
+            return Definition("", (Slot(name, kind),), (kind,), ())
     return Definition("", (), (), ())
 
 

@@ -17,9 +17,12 @@ UPLOADS = ("image_upload", "animated_image_upload", "video_upload", "audio_uploa
 """Options of a choice among files that put an upload button on the node."""
 
 
-def lay_out(declaration: Declaration, node: Node) -> Definition:
-    """The definition of this node: with the inputs of what its dynamic combos are set to, as far as rows are linked."""
-    layout = _Layout(declaration.class_type, node)
+def lay_out(declaration: Declaration, node: Node, shows_next: bool = True) -> Definition:
+    """The definition of this node: with the inputs of what its dynamic combos are set to, as far as rows are linked.
+
+    `shows_next` says whether a row of which nothing is linked shows one input more than it has to.
+    """
+    layout = _Layout(declaration.class_type, node, shows_next)
     layout.add(declaration.inputs)
     layout.add_growing()
     return Definition(
@@ -38,6 +41,7 @@ class Layouts:
 
     declarations: Mapping[str, Declaration]
     groups: Mapping[str, Definition]
+    shows_next: bool = True
     _fixed: dict[str, Definition | None] = field(default_factory=dict)
 
     def of(self, node: Node) -> Definition | None:
@@ -50,7 +54,7 @@ class Layouts:
             self._fixed[node.type] = None if depends else lay_out(declaration, replace(node, inputs=()))
         fixed = self._fixed[node.type]
         if fixed is None:
-            return lay_out(declaration, node)
+            return lay_out(declaration, node, self.shows_next)
         sockets = {slot.name for slot in fixed.inputs if slot.widget is None}
         was_widget = any(slot.widget is not None and slot.name in sockets for slot in node.inputs)
         return lay_out(declaration, node) if was_widget else fixed
@@ -66,6 +70,7 @@ def widget_names(node: dict[str, Any], info: Any) -> list[str]:
 class _Layout:
     class_type: str
     node: Node
+    shows_next: bool
     sockets: list[Slot] = field(default_factory=list)
     widget_slots: list[Slot] = field(default_factory=list)
     widgets: list[Widget] = field(default_factory=list)
@@ -131,11 +136,12 @@ class _Layout:
         return values[self.places] if values and self.places < len(values) else widget.default
 
     def _row(self, row: Input) -> list[Input]:
-        """The inputs that a row shows: one more than is linked."""
+        """The inputs that a row shows: one more than is linked, and than the least or just those."""
         assert row.item is not None
         linked = {slot.name for slot in self.node.inputs if slot.link is not None}
         last = max((i + 1 for i, name in enumerate(row.items) if f"{row.name}.{name}" in linked), default=0)
-        return [replace(row.item, name=name) for name in row.items[: max(row.least, last) + 1]]
+        shown = max(row.least, last) + 1 if self.shows_next else max(row.least, last + 1 if last else 0)
+        return [replace(row.item, name=name) for name in row.items[:shown]]
 
 
 def seed_control(kind: str) -> tuple[Widget, ...]:

@@ -74,6 +74,12 @@ def doubled_link(version):
     return [prompt[key]["inputs"].get("image") for key in ("2", "4")]
 
 
+def rows(version):
+    """A row of widgets in a file of that editor, which saved what it showed."""
+    sent = converted(version, [node(1, "ReadingAutogrow", [11, 12])])["1"]["inputs"]
+    return {name: value for name, value in sent.items() if name.startswith("numbers.")}
+
+
 @pytest.mark.parametrize(
     ("made", "version", "expected"),
     [
@@ -81,6 +87,8 @@ def doubled_link(version):
         (muted_reroute, "1.41.0", None),
         (fed_by_what_does_not_run, "1.40.1", None),
         (fed_by_what_does_not_run, "1.41.0", 5),
+        (rows, "1.35.9", {"numbers.n0": 11}),
+        (rows, "1.49.6", {"numbers.n0": 11, "numbers.n1": 12}),
         (shown_null, "1.49.6", 31),
         (shown_null, "1.58.1", None),
         (curve, "1.49.6", {"points": []}),

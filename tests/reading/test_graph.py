@@ -186,6 +186,17 @@ def test_a_reroute_in_a_group_passes_on():
     assert inputs(workflow)["5:2"]["image"] == ["5:0", 3]
 
 
+def test_a_reroute_in_a_group_brings_what_comes_from_outside():
+    """Its input is known by its type, as in the settings of hidream_e1_example.png of ComfyUI's examples."""
+    nodes = [node(-1, "Reroute", slot("", "*"), outputs=["IMAGE"]), PAIR["nodes"][1]]
+    workflow = group(nodes, [[None, 3, 0, 0, 4, "IMAGE"], [0, 0, 1, 0, 2, "IMAGE"]])
+    workflow["extra"]["groupNodes"]["g"]["config"] = {"0": {"input": {"IMAGE": {"name": "picture"}}}}
+    host, given = workflow["nodes"][0], source(9)
+    host["inputs"], workflow["links"] = [slot("picture", "IMAGE", 1)], [[1, 9, 3, 5, 0, "IMAGE"]]
+    workflow["nodes"].append(given)
+    assert inputs(workflow)["5:1"]["image"] == ["9", 3]
+
+
 def test_a_group_node_may_feed_another():
     second = {"id": 8, "type": "workflow>g", "inputs": [slot("image2", "IMAGE", 1)], "outputs": []}
     workflow = group(**PAIR, more=[second], outer_links=[[1, 5, 5, 8, 1, "IMAGE"]])
