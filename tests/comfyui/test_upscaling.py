@@ -17,13 +17,13 @@ pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Two ESRGANs of chance weights, twice and four times as large, in the two kinds of file."""
-    from spandrel.architectures.ESRGAN import RRDBNet
+    from spandrel.architectures.ESRGAN import ESRGAN
 
     base, state = tmp_path_factory.mktemp("models"), torch.random.get_rng_state()
     (base / "upscale_models").mkdir()
     torch.manual_seed(0)
     for scale, save in ((2, _as_pickle), (4, _as_safetensors)):
-        network = RRDBNet(num_filters=16, num_blocks=2, scale=scale)
+        network = ESRGAN(num_filters=16, num_blocks=2, scale=scale)
         save(
             {name: 0.6 * tensor for name, tensor in network.state_dict().items()}, base / "upscale_models" / f"{scale}x"
         )
