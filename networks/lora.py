@@ -31,7 +31,7 @@ def lora_weights(diffusion: LatentDiffusion, lora: Lora, part: str) -> dict[str,
                 came = " times ".join(str(list(one.shape)) for one in (factors.up, factors.down))
                 raise ValueError(
                     f"{lora.name}: layer {layer!r} of shapes {came}, expected a product of shape {list(shape)}: "
-                    "a LoRA for another family of models"
+                    "a LoRA for another kind of model"
                 )
             found[name] = factors
     return found

@@ -59,7 +59,7 @@ def lay_over(parts: Sequence[tuple[WithLoras, float]], path: Path) -> list[WithL
         first = next(iter(lora.layers))
         raise ValueError(
             f"{path}: none of its {len(lora.layers)} layers is in the model (the first: {first!r}): "
-            "a LoRA for another family of models"
+            "a LoRA for another kind of model"
         )
     if left > 0:
         log.warning("%s: %d of its %d layers aren't in the model, and are left out", path, left, len(lora.layers))

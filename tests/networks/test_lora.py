@@ -252,7 +252,7 @@ def test_another_family_s_sizes_are_named(model, tmp_path, shapes):
     lora = load_lora(
         saved({f"{KEY}.lora_up.weight": up, f"{KEY}.lora_down.weight": down}, tmp_path, "other.safetensors")
     )
-    with pytest.raises(ValueError, match=r"^other\.safetensors: layer .* for another family of models$"):
+    with pytest.raises(ValueError, match=r"^other\.safetensors: layer .* for another kind of model$"):
         lora_weights(model, lora, "unet")
 
 
