@@ -1,11 +1,14 @@
-"""Full-size Stable Diffusion checkpoints on this machine: load time, memory, a step at 512 x 512, a run at 256 x 256.
+"""Full-size Stable Diffusion checkpoints on this machine, beside diffusers, ComfyUI and OpenVINO: time and memory.
 
 Random weights in the published layouts are written as float16 safetensors files once (2.1 and 2.6 GB). Then every
-candidate runs in turn, each time in a process of its own, with classifier-free guidance, at its own defaults but for
-the dtype where its name has one; for each figure its best repeat counts. ComfyUI takes part where a checkout of
-it is named.
+candidate runs in turn, each time in a process of its own, with classifier-free guidance; for each figure its best
+repeat counts. After the table stand the ratios of this package's best to each of the others in the same dtype.
+ComfyUI takes part where a checkout of it is named, OpenVINO where it is installed: it is given diffusers' UNet and
+decoder, converted by its own `convert_model` once into FOLDER, which takes minutes and some 10 GiB. --quick leaves out
+what takes longest, the run of 20 steps.
 
-    python benchmarks/checkpoints.py FOLDER [--comfyui DIR] [--python PATH] [--threads 2] [--repeats 2] [--layouts 1 2]
+    python benchmarks/checkpoints.py FOLDER [--comfyui DIR] [--python PATH] [--threads 2] [--repeats 3] [--layouts 1 2]
+        [--quick] [--candidates NAME ...]
 """
 
 import argparse
@@ -16,15 +19,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 STEPS, SCALE, PROMPT = 20, 7.5, "a photograph of an astronaut riding a horse"
-UNIT = {"start": "s", "load": "s", "run": "s", "step": "s", "all": "s", "memory": "GiB"}
+UNIT = {"memory": "GiB"}
 TITLES = {
     "start": "imports",
     "load": "load",
     "run": f"text, {STEPS} steps at 256 x 256, picture",
-    "step": "one step at 512 x 512",
+    "step256": "one step at 256 x 256",
+    "step512": "one step at 512 x 512",
+    "decode": "autoencoder, to 512 x 512",
     "all": "imports, load and run",
     "memory": "peak memory",
 }
@@ -92,16 +98,28 @@ def open_clip(tensors: dict) -> dict:
 
 @dataclass(frozen=True)
 class Candidate:
-    """How to load a file, and with what that gives to run steps: `sample(steps, side) -> picture or latent`."""
+    """How to load a file, and with what that gives to run steps: `sample(steps, side, whether to decode)`.
+
+    `decode` makes a picture of a latent (1, 4, h, w). One without `whole` can't make a picture from a text.
+    """
 
     load: Callable[[Path], object]
     sample: Callable[[object, int, int, bool], object]
+    decode: Callable[[object, object], object]
+    whole: bool = True
 
 
-def ours(dtype: str | None) -> Candidate:
+def ours(dtype: str, engine: str = "torch") -> Candidate:
     """This package."""
     import torch
-    from comfyui_ddim.networks import DiffusionRun, load_checkpoint
+    from comfyui_ddim.networks import DiffusionRun, load_checkpoint, use_openvino
+
+    def load(path: Path) -> object:
+        model = load_checkpoint(path, "cpu", getattr(torch, dtype))
+        if engine == "openvino":
+            use_openvino(model, path.with_name("openvino-cache"))
+        return model
+
     from comfyui_ddim.sampler import Guidance, ddim_steps, make_predictor, make_schedule
 
     def sample(model: object, steps: int, side: int, picture: bool) -> object:
@@ -113,10 +131,10 @@ def ours(dtype: str | None) -> Candidate:
             state = step.x
         return model.decode_latent(state / model.scale_factor) if picture else state
 
-    return Candidate(lambda path: load_checkpoint(path, "cpu", dtype and getattr(torch, dtype)), sample)
+    return Candidate(load, sample, lambda model, latent: model.decode_latent(latent))
 
 
-def diffusers(dtype: str | None = None) -> Candidate:
+def diffusers(dtype: str) -> Candidate:
     """diffusers, loading the same file; its tokenizer is left out, since that would have to be downloaded."""
     import torch
     from diffusers import StableDiffusionPipeline
@@ -125,7 +143,7 @@ def diffusers(dtype: str | None = None) -> Candidate:
         return StableDiffusionPipeline.from_single_file(
             str(path),
             config=str(diffusers_config(path)),
-            torch_dtype=dtype and getattr(torch, dtype),
+            torch_dtype=getattr(torch, dtype),
             tokenizer=None,
             safety_checker=None,
             feature_extractor=None,
@@ -135,8 +153,7 @@ def diffusers(dtype: str | None = None) -> Candidate:
     @torch.no_grad()
     def sample(pipeline: object, steps: int, side: int, picture: bool) -> object:
         pipeline.set_progress_bar_config(disable=True)
-        words = torch.tensor([[49406, 320, 1125, 539, *[49407] * 73], [49406, *[49407] * 76]])
-        text = pipeline.text_encoder(words)[0]
+        text = pipeline.text_encoder(torch.tensor(WORDS))[0]
         return pipeline(
             prompt_embeds=text[:1],
             negative_prompt_embeds=text[1:],
@@ -147,7 +164,11 @@ def diffusers(dtype: str | None = None) -> Candidate:
             output_type="pt" if picture else "latent",
         )
 
-    return Candidate(load, sample)
+    @torch.no_grad()
+    def decode(pipeline: object, latent: torch.Tensor) -> torch.Tensor:
+        return pipeline.vae.decode(latent.to(pipeline.vae.dtype)).sample
+
+    return Candidate(load, sample, decode)
 
 
 def diffusers_config(path: Path) -> Path:
@@ -190,13 +211,13 @@ def diffusers_config(path: Path) -> Path:
     return folder
 
 
-def comfyui(bfloat16: bool = False) -> Candidate:
-    """ComfyUI, from the checkout on the path; `bfloat16` for its UNet and autoencoder is as by its switches."""
+def comfyui(dtype: str) -> Candidate:
+    """ComfyUI, from the checkout on the path; bfloat16 for its UNet and autoencoder is as by its switches."""
     import comfy.cli_args
     import torch
 
     comfy.cli_args.args.cpu = True
-    comfy.cli_args.args.bf16_unet = comfy.cli_args.args.bf16_vae = bfloat16
+    comfy.cli_args.args.bf16_unet = comfy.cli_args.args.bf16_vae = dtype == "bfloat16"
     import comfy.sample
     import comfy.sd
 
@@ -214,43 +235,124 @@ def comfyui(bfloat16: bool = False) -> Candidate:
         )
         return vae.decode(state) if picture else state
 
-    return Candidate(load, sample)
+    @torch.inference_mode()
+    def decode(parts: object, latent: torch.Tensor) -> object:
+        return parts[2].decode(latent)
+
+    return Candidate(load, sample, decode)
 
 
-CANDIDATES = {
-    "this package": lambda: ours(None),
-    "this package, float32": lambda: ours("float32"),
-    "diffusers": diffusers,
-    "diffusers, bfloat16": lambda: diffusers("bfloat16"),
-    "ComfyUI": comfyui,
-    "ComfyUI, bfloat16": lambda: comfyui(bfloat16=True),
+def openvino(dtype: str) -> Candidate:
+    """OpenVINO alone: diffusers' UNet and decoder as its `convert_model` makes them, and nothing around them."""
+    import openvino as ov
+    import torch
+
+    hint = {"float32": "f32", "bfloat16": "bf16"}[dtype]
+    options = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": hint}
+
+    def load(path: Path) -> dict:
+        return {part: path.with_name(f"{path.stem}-{part}.xml") for part in ("unet", "decoder")}
+
+    def request(files: dict, part: str, shapes: list) -> object:
+        if (part, *shapes) not in files:
+            model = ov.Core().read_model(files[part])
+            model.reshape(dict(enumerate(shapes)))
+            files[(part, *shapes)] = ov.Core().compile_model(model, "CPU", options).create_infer_request()
+        return files[(part, *shapes)]
+
+    def sample(files: dict, steps: int, side: int, picture: bool) -> object:
+        x, width = (
+            torch.randn(2, 4, side // 8, side // 8).numpy(),
+            1024 if files["unet"].stem.endswith("2-unet") else 768,
+        )
+        inputs = [x, torch.tensor([500, 500]).numpy(), torch.randn(2, 77, width).numpy()]
+        for _ in range(steps):
+            made = request(files, "unet", [tuple(each.shape) for each in inputs]).infer(inputs)
+        return made
+
+    def decode(files: dict, latent: torch.Tensor) -> object:
+        return request(files, "decoder", [tuple(latent.shape)]).infer([latent.numpy()])
+
+    return Candidate(load, sample, decode, whole=False)
+
+
+def convert_for_openvino(path: Path) -> None:
+    """Write diffusers' UNet and decoder of a file as OpenVINO's models, where they aren't there yet."""
+    import openvino as ov
+    import torch
+
+    files = openvino("float32").load(path)
+    if all(file.is_file() for file in files.values()):
+        return
+    pipeline = diffusers("float32").load(path)
+    unet, vae = pipeline.unet.eval(), pipeline.vae.eval()
+
+    class Unet(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unet = unet
+
+        def forward(self, x: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+            return self.unet(x, t, text, return_dict=False)[0]
+
+    class Decoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vae = vae
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return self.vae.decode(z, return_dict=False)[0]
+
+    x, t, text = (
+        torch.randn(2, 4, 32, 32),
+        torch.tensor([500, 500]),
+        torch.randn(2, 77, unet.config.cross_attention_dim),
+    )
+    with torch.no_grad():
+        for part, network, example in (("unet", Unet(), (x, t, text)), ("decoder", Decoder(), (x[:1],))):
+            ov.save_model(ov.convert_model(network, example_input=example), files[part])
+
+
+WORDS = [[49406, 320, 1125, 539, *[49407] * 73], [49406, *[49407] * 76]]
+DTYPES = ("bfloat16", "float32")
+OURS = {
+    "this package": ours,
+    "this package, --engine openvino": lambda dtype: ours(dtype, "openvino"),
 }
+OTHERS = {"diffusers": diffusers, "ComfyUI": comfyui, "OpenVINO": openvino}
+CANDIDATES = OURS | OTHERS
 
 
-def measure(name: str, path: Path, threads: int) -> dict[str, float]:
+def measure(name: str, dtype: str, path: Path, threads: int, quick: bool) -> dict[str, float]:
     """One candidate's figures, in this process."""
     began = time.perf_counter()
     import torch
 
     torch.set_num_threads(threads)
-    candidate = CANDIDATES[name]()
+    candidate = CANDIDATES[name](dtype)
     imported = time.perf_counter()
     loaded = candidate.load(path)
     ready = time.perf_counter()
-    candidate.sample(loaded, STEPS, 256, True)
-    done = time.perf_counter()
-    memory = peak_memory()
-    candidate.sample(loaded, 1, 512, False)
-    start = time.perf_counter()
-    candidate.sample(loaded, 1, 512, False)
-    return {
-        "start": imported - began,
-        "load": ready - imported,
-        "run": done - ready,
-        "step": time.perf_counter() - start,
-        "all": done - began,
-        "memory": max(memory, peak_memory()),
-    }
+    figures = {}
+    if candidate.whole:
+        figures = {"start": imported - began, "load": ready - imported}
+        if not quick:
+            candidate.sample(loaded, STEPS, 256, True)
+            done = time.perf_counter()
+            figures |= {"run": done - ready, "all": done - began}
+    latent = torch.randn(1, 4, 64, 64)
+    for figure, code in (
+        ("step256", lambda: candidate.sample(loaded, 1, 256, False)),
+        ("step512", lambda: candidate.sample(loaded, 1, 512, False)),
+        ("decode", lambda: candidate.decode(loaded, latent)),
+    ):
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            code()
+            times.append(time.perf_counter() - start)
+        figures[figure] = min(times[1:])
+    return figures | {"memory": peak_memory()}
 
 
 def peak_memory() -> float:
@@ -259,17 +361,37 @@ def peak_memory() -> float:
     return next(int(row.split()[1]) for row in rows if row.startswith("VmHWM")) / 1024**2
 
 
-def measured(name: str, path: Path, args: argparse.Namespace) -> dict[str, float]:
+def measured(name: str, dtype: str, path: Path, args: argparse.Namespace) -> dict[str, float]:
     """The figures from a process of its own."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(args.threads), HF_HUB_OFFLINE="1")
-    if name.startswith("ComfyUI"):
+    if name == "ComfyUI":
         environment["PYTHONPATH"] = os.pathsep.join([str(args.comfyui), environment.get("PYTHONPATH", "")])
-    python = args.python if name.startswith("ComfyUI") else sys.executable
-    command = [python, __file__, str(path), "--measure", name, "--threads", str(args.threads)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    python = args.python if name == "ComfyUI" else sys.executable
+    command = [python, __file__, str(path), "--measure", name, dtype, "--threads", str(args.threads)]
+    done = subprocess.run(command + ["--quick"] * args.quick, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{name} on {path.name}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+        raise SystemExit(f"{name} in {dtype} on {path.name}: {done.stderr[-2000:]}")
+    figures = json.loads(done.stdout.splitlines()[-1])
+    print(name, dtype, {figure: round(value, 2) for figure, value in figures.items()}, file=sys.stderr)
+    return figures
+
+
+def print_table(layout: str, dtype: str, best: dict[str, dict[str, float]]) -> None:
+    """The best figures of a dtype, and this package's best as parts of the others'."""
+    print(f"\nStable Diffusion {layout}.x, {dtype}\n\n| | " + " | ".join(best) + " |\n|---|" + "---:|" * len(best))
+    for figure, title in TITLES.items():
+        if any(figure in figures for figures in best.values()):
+            cells = [f"{best[name][figure]:.2f}" if figure in best[name] else "" for name in best]
+            print(f"| {title}, {UNIT.get(figure, 's')} | " + " | ".join(cells) + " |")
+    others = [name for name in best if name in OTHERS]
+    print(
+        "\n| this package's best of |" + "".join(f" / {name} |" for name in others) + "\n|---|" + "---:|" * len(others)
+    )
+    for figure, title in TITLES.items():
+        own = [best[name][figure] for name in best if name in OURS and figure in best[name]]
+        cells = [f"{min(own) / best[name][figure]:.2f}" if own and figure in best[name] else "" for name in others]
+        if any(cells):
+            print(f"| {title} | " + " | ".join(cells) + " |")
 
 
 def main() -> None:
@@ -279,25 +401,29 @@ def main() -> None:
     parser.add_argument("--comfyui", type=Path, metavar="DIR", help="a checkout of ComfyUI")
     parser.add_argument("--python", default=sys.executable, metavar="PATH", help="the Python that ComfyUI runs in")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--layouts", nargs="+", choices=("1", "2"), default=["1", "2"])
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--candidates", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="without the run of 20 steps")
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        print(json.dumps(measure(args.measure, args.folder, args.threads)))
+        print(json.dumps(measure(*args.measure, args.folder, args.threads, args.quick)))
         return
-    names = [name for name in args.candidates if args.comfyui or not name.startswith("ComfyUI")]
+    there = {"ComfyUI": args.comfyui is not None}
+    there["OpenVINO"] = there["this package, --engine openvino"] = find_spec("openvino") is not None
+    names = [name for name in args.candidates if there.get(name, True)]
     for layout, path in write_layouts(args.folder, args.layouts).items():
-        best: dict[str, dict[str, float]] = {}
-        for _ in range(args.repeats):
-            for name in names:
-                figures = measured(name, path, args)
-                print(name, {figure: round(value, 2) for figure, value in figures.items()}, file=sys.stderr)
-                best[name] = {figure: min(value, best.get(name, figures)[figure]) for figure, value in figures.items()}
-        print(f"\nStable Diffusion {layout}.x\n\n| | " + " | ".join(names) + " |\n|---|" + "---:|" * len(names))
-        for figure, title in TITLES.items():
-            print(f"| {title}, {UNIT[figure]} | " + " | ".join(f"{best[name][figure]:.1f}" for name in names) + " |")
+        if "OpenVINO" in names:
+            convert_for_openvino(path)
+        for dtype in args.dtypes:
+            best: dict[str, dict[str, float]] = {}
+            for _ in range(args.repeats):
+                for name in names:
+                    figures = measured(name, dtype, path, args)
+                    best[name] = {key: min(value, best.get(name, figures)[key]) for key, value in figures.items()}
+            print_table(layout, dtype, best)
 
 
 if __name__ == "__main__":

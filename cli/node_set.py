@@ -54,6 +54,7 @@ def load_node_set(arguments: argparse.Namespace) -> NodeSet:
     if arguments.output is not None:
         check_output(arguments.output)
     comfyui = uses_comfyui(arguments)
+    _check_engine(node_set.context, comfyui)
     if comfyui:
         from ..executor.comfyui import load_comfyui
 
@@ -80,9 +81,25 @@ def _context_of(arguments: argparse.Namespace) -> Context:
         models_dir=arguments.models or usual.models_dir,
         device=arguments.device,
         dtype=arguments.dtype,
+        engine=getattr(arguments, "engine", usual.engine),
         picture_format=getattr(arguments, "format", usual.picture_format),
         quality=getattr(arguments, "quality", None) or usual.quality,
     )
+
+
+def _check_engine(context: Context, comfyui: Path | None) -> None:
+    """See that the engine asked for can be had; raises WorkflowError."""
+    if context.engine == "torch":
+        return
+    name = f"--engine {context.engine}"
+    if comfyui:
+        raise WorkflowError(f"{name}: ComfyUI's own nodes, which --comfyui brings, compute with torch")
+    if context.device not in ("auto", "cpu"):
+        raise WorkflowError(f"{name}: runs on the CPU, not on --device {context.device}")
+    if context.dtype == "float16":
+        raise WorkflowError(f"{name}: computes in float32 or bfloat16, not in --dtype float16")
+    if importlib.util.find_spec(context.engine) is None:
+        raise WorkflowError(f'{name}: OpenVINO isn\'t installed: pip install "comfyui-ddim[openvino]"')
 
 
 def check_output(folder: Path) -> None:

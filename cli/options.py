@@ -91,3 +91,9 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="the dtype of the models (default: float32 for small ones, otherwise one that suits the device)",
     )
+    parser.add_argument(
+        "--engine",
+        choices=("torch", "openvino"),
+        default="torch",
+        help="what computes UNet and autoencoder; openvino is faster on a CPU, and compiles once for each size",
+    )

@@ -162,6 +162,7 @@ def _portable(arguments: argparse.Namespace) -> argparse.Namespace:
         nodes=[path.absolute() for path in arguments.nodes],
         device=arguments.device,
         dtype=arguments.dtype,
+        engine=arguments.engine,
     )
 
 
@@ -182,7 +183,7 @@ def _remake(arguments: argparse.Namespace, name: str) -> str:
             words += [f"--{option}", str(path)]
     for folder in arguments.nodes:
         words += ["--nodes", str(folder)]
-    for option, usual in (("device", "auto"), ("dtype", "auto")):
+    for option, usual in (("device", "auto"), ("dtype", "auto"), ("engine", "torch")):
         if getattr(arguments, option) != usual:
             words += [f"--{option}", getattr(arguments, option)]
     words += [word for setting in arguments.set for word in ("--set", setting)]

@@ -22,7 +22,8 @@ __all__ = ["Context", "Interrupted", "current", "progress", "using"]
 class Context:
     """Folders and device of a run, and where progress goes.
 
-    `dtype` is the dtype that models are computed in, or "auto" for what suits device and model.
+    `dtype` is the dtype that models are computed in, or "auto" for what suits device and model; `engine` is what
+    computes them, "torch" or, on the CPU, "openvino".
     `picture_format` ("png", "webp", "jpeg") is that of pictures that are saved, `quality` (1 to 100) of the latter two.
     `report(value, total, preview)` is the executor's; it raises `Interrupted` when the run is to stop.
     """
@@ -34,6 +35,7 @@ class Context:
     device: str = "auto"
     report: Callable[[float, float, Any], None] | None = None
     dtype: str = "auto"
+    engine: str = "torch"
     picture_format: str = "png"
     quality: int = 90
 

@@ -10,6 +10,7 @@ from .loading.detection import model_config
 from .loading.lora import load_lora
 from .loading.tensor_file import CheckpointError
 from .lora import lora_weights, with_loras
+from .openvino import use_openvino
 from .reuse import Kept, Shared
 from .text.encoder import TextConfig, TextTransformer
 from .text.word_tokenizer import WordTokenizer
@@ -43,5 +44,6 @@ __all__ = [
     "model_config",
     "save_checkpoint",
     "save_controlnet",
+    "use_openvino",
     "with_loras",
 ]

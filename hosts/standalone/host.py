@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...demo import SHIPPED, SHIPPED_CONTROL
 from ...executor import context
-from ...networks import load_autoencoder, load_checkpoint, load_controlnet
+from ...networks import load_autoencoder, load_checkpoint, load_controlnet, use_openvino
 from ...networks.text.prompt import check_prompt
 from ...sampler import (
     PRESETS,
@@ -37,7 +37,10 @@ from .vae import Vae
 
 __all__ = ["Clip", "Model", "StandaloneHost", "Vae"]
 
+Loader = Callable[[Path, str, torch.dtype | None], nn.Module]
 SHIPPED_MODELS = {"checkpoints": SHIPPED, "controlnet": SHIPPED_CONTROL}
+
+_lock = threading.Lock()
 
 
 class StandaloneHost:
@@ -84,18 +87,18 @@ class StandaloneHost:
 
     def load_checkpoint(self, name: str, kind: str = "checkpoints") -> tuple[Model, Clip, Vae]:
         """Load one of `checkpoints()`, or of `diffusers()`; one that hasn't changed is loaded once."""
-        diffusion = _load(load_checkpoint, self.find(kind, name), self.device(), self.dtype())
+        diffusion = self._load(load_checkpoint, self.find(kind, name))
         return Model(diffusion), Clip(diffusion, self.embeddings), Vae(diffusion.first_stage_model)
 
     def load_controlnet(self, name: str, guess: bool = False) -> ControlModel:
         """Load one of `controlnets()`, in guess mode or not."""
         path = self.find("controlnet", name)
         averaged = path.stem.removesuffix("_fp16").endswith("_shuffle")
-        return ControlModel(_load(load_controlnet, path, self.device(), self.dtype()), averaged, guess)
+        return ControlModel(self._load(load_controlnet, path), averaged, guess)
 
     def load_vae(self, name: str) -> Vae:
         """Load one of `vaes()`."""
-        return Vae(_load(load_autoencoder, self.find("vae", name), self.device(), self.dtype()))
+        return Vae(self._load(load_autoencoder, self.find("vae", name)))
 
     def load_upscale_model(self, name: str) -> UpscaleModel:
         """Load one of `upscale_models()`."""
@@ -112,6 +115,12 @@ class StandaloneHost:
     def decode(self, vae: Vae, samples: Tensor) -> Tensor:
         """IMAGE of a LATENT's samples, finite."""
         return vae.decode(samples)
+
+    def _load(self, load: Loader, path: Path) -> nn.Module:
+        """A model as the run wants it; one that hasn't changed is loaded once."""
+        with _lock:
+            engine = context.current().engine
+            return _load_once(load, path, path.stat().st_mtime_ns, self.device(), self.dtype(), engine)
 
     def _folders(self) -> ModelFolders:
         return ModelFolders.of(context.current().models_dir, SHIPPED_MODELS)
@@ -198,6 +207,8 @@ class StandaloneHost:
         asked = context.current().device
         if asked != "auto":
             return asked
+        if context.current().engine == "openvino":
+            return "cpu"
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -224,17 +235,11 @@ class StandaloneHost:
         return context.current().temp_dir
 
 
-_lock = threading.Lock()
-
-
-Loader = Callable[[Path, str, torch.dtype | None], nn.Module]
-
-
 @lru_cache(maxsize=3)
-def _load_once(load: Loader, path: Path, changed: int, device: str, dtype: torch.dtype | None) -> nn.Module:
-    return load(path, device, dtype)
-
-
-def _load(load: Loader, path: Path, device: str, dtype: torch.dtype | None) -> nn.Module:
-    with _lock:
-        return _load_once(load, path, path.stat().st_mtime_ns, device, dtype)
+def _load_once(
+    load: Loader, path: Path, changed: int, device: str, dtype: torch.dtype | None, engine: str
+) -> nn.Module:
+    network = load(path, device, dtype)
+    if engine == "openvino":
+        use_openvino(network)
+    return network

@@ -294,11 +294,23 @@ def test_no_output_node(place, capsys):
         (["--output", "w.json/out"], "--output w.json/out: "),
         (["--device", "tpu"], "--device tpu: expected auto, cpu, cuda, cuda:1, mps ..."),
         (["--device", "xpu:7"], "--device xpu:7: torch "),
+        (["--device", "cuda"], "--engine openvino: runs on the CPU, not on --device cuda"),
+        (["--dtype", "float16"], "--engine openvino: computes in float32 or bfloat16, not in --dtype float16"),
+        (["--comfyui", "x"], "--engine openvino: ComfyUI's own nodes, which --comfyui brings, compute with torch"),
     ],
 )
 def test_bad_options(place, capsys, arguments, line):
-    assert run("w.json", *arguments) == 2
+    engine = ["--engine", "openvino"] if "openvino" in line else []
+    assert run("w.json", *arguments, *engine) == 2
     assert refused(capsys).startswith(line)
+
+
+def test_an_engine_that_is_not_installed(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert run("w.json", "--engine", "openvino") == 2
+    assert refused(capsys) == (
+        '--engine openvino: OpenVINO isn\'t installed: pip install "comfyui-ddim[openvino]"'
+    )
 
 
 BAD_CACHES = [

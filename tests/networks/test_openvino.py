@@ -1,0 +1,155 @@
+"""OpenVINO in torch's place: the same numbers, from the cache folder the second time, and clear refusals."""
+
+import copy
+
+import pytest
+import torch
+from comfyui_ddim.networks import (
+    Autoencoder,
+    AutoencoderConfig,
+    ControlNet,
+    DiffusionRun,
+    LatentDiffusion,
+    ModelConfig,
+    TextConfig,
+    UNet,
+    UNetConfig,
+    use_openvino,
+)
+from comfyui_ddim.networks.openvino import Compiled, EngineError
+from diffusers import UNet2DConditionModel
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+from torch import nn
+
+pytest.importorskip("openvino", reason='needs ".[openvino]"')
+
+UNETS = {
+    "1.x": UNetConfig(channels=(32, 64), attention=(True, False), blocks=1, context=24),
+    "2.x": UNetConfig(
+        channels=(32, 64), attention=(True, True), blocks=1, context=24, head_width=16, linear_projection=True
+    ),
+}
+
+
+def model_of(unet: UNetConfig) -> LatentDiffusion:
+    torch.manual_seed(0)
+    text = TextConfig(vocabulary=6, positions=7, width=24, layers=1, heads=4, inner=48)
+    autoencoder = AutoencoderConfig(channels=(32, 64), blocks=1)
+    return LatentDiffusion(ModelConfig(unet, autoencoder, text)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("openvino")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", UNETS)
+def test_a_unet_equals_diffusers(folder, family):
+    config = UNETS[family]
+    ours = model_of(config).model.diffusion_model
+    names = ["CrossAttn" if attentive else "" for attentive in config.attention]
+    other = UNet2DConditionModel(
+        block_out_channels=config.channels,
+        layers_per_block=1,
+        down_block_types=[f"{name}DownBlock2D" for name in names],
+        up_block_types=[f"{name}UpBlock2D" for name in reversed(names)],
+        cross_attention_dim=24,
+        attention_head_dim=[c // config.head_width if config.head_width else config.heads for c in config.channels],
+        use_linear_projection=config.linear_projection,
+    ).eval()
+    state = {f"model.diffusion_model.{name}": tensor for name, tensor in ours.state_dict().items()}
+    other.load_state_dict(convert_ldm_unet_checkpoint(state, other.config))
+    x, t, text = torch.randn(2, 4, 11, 6), torch.tensor([3, 981]), torch.randn(2, 7, 24)
+    expected = other(x, t, text).sample
+    use_openvino(ours, folder)
+    assert expected.std() > 0.05
+    assert torch.allclose(ours(x, t, text), expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_run_with_a_controlnet_and_shared_texts_is_torch_s(folder):
+    model = model_of(UNETS["1.x"])
+    net = ControlNet.copy_of(model.model.diffusion_model)
+    torch.nn.init.normal_(net.zero_convs[1][0].weight)
+    x, t = torch.randn(2, 4, 8, 8), torch.tensor([500, 500])
+    text, hint = torch.randn(1, 7, 24), torch.rand(1, 3, 64, 64)
+
+    def results() -> list[torch.Tensor]:
+        run = DiffusionRun(model, [900, 500])
+        control = run.residuals(net, x, hint, t, text)
+        plain = {"c_crossattn": [text]}
+        return [run.apply_model(x, t, plain), run.apply_model(x, t, plain | {"control": control})]
+
+    expected = results()
+    use_openvino(model, folder)
+    came = results()
+    assert (expected[0] - expected[1]).abs().max() > 0.01
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(came, expected, strict=True))
+
+
+@torch.no_grad()
+def test_an_autoencoder_is_torch_s_in_tiles_too(folder):
+    torch.manual_seed(0)
+    torch_s = Autoencoder(AutoencoderConfig(channels=(32, 64), blocks=1)).eval().requires_grad_(False)
+    network = copy.deepcopy(torch_s)
+    use_openvino(network, folder)
+    pixels, z = torch.rand(1, 3, 48, 32) * 2 - 1, torch.randn(1, 4, 24, 16)
+    for tile in (0, 16):
+        assert torch.allclose(network.latent(pixels, tile), torch_s.latent(pixels, tile), atol=1e-4)
+        assert torch.allclose(network.picture(z, tile), torch_s.picture(z, tile), atol=1e-4)
+
+
+@torch.no_grad()
+def test_bfloat16_is_as_near_to_float32_as_torch_s(folder):
+    unet = model_of(UNETS["1.x"]).model.diffusion_model
+    x, t, text = torch.randn(2, 4, 16, 16), torch.tensor([500, 20]), torch.randn(2, 7, 24)
+    expected = unet(x, t, text)
+    unet.bfloat16()
+    given = x.bfloat16(), t, text.bfloat16()
+    torch_s = unet(*given)
+    use_openvino(unet, folder)
+    came = unet(*given)
+    assert came.dtype == torch.bfloat16
+    errors = [(each.float() - expected).pow(2).mean().sqrt() for each in (came, torch_s)]
+    assert 0 < errors[0] < 1.25 * errors[1]
+
+
+@torch.no_grad()
+def test_what_was_compiled_is_found_by_weights_and_shape(tmp_path):
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(4, 8, 3), torch.randn(1, 4, 9, 9)
+
+    def files() -> set:
+        return set(tmp_path.iterdir()) if tmp_path.is_dir() else set()
+
+    Compiled(layer, layer.forward, tmp_path)(x)
+    first = files()
+    assert first
+    assert torch.allclose(Compiled(layer, layer.forward, tmp_path)(x), layer(x), atol=1e-5)
+    assert files() == first
+    layer.weight.data[3, 2, 1, 1] += 1
+    assert torch.allclose(Compiled(layer, layer.forward, tmp_path)(x), layer(x), atol=1e-5)
+    second = files()
+    assert second > first
+    Compiled(layer, layer.forward, tmp_path)(torch.randn(1, 4, 9, 10))
+    assert files() > second
+
+
+@torch.no_grad()
+def test_a_damaged_cache_is_made_anew(tmp_path):
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(4, 8, 3), torch.randn(1, 4, 9, 9)
+    Compiled(layer, layer.forward, tmp_path)(x)
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    assert torch.allclose(Compiled(layer, layer.forward, tmp_path)(x), layer(x), atol=1e-5)
+
+
+def test_what_it_cannot_do(tmp_path):
+    layer = nn.Linear(4, 4)
+    with pytest.raises(EngineError, match="how to do cumsum"):
+        Compiled(layer, lambda x: layer(x).cumsum(0), tmp_path)(torch.randn(2, 4))
+    with pytest.raises(EngineError, match=r"weights of torch\.float16 on cpu, expected float32 or bfloat16"):
+        use_openvino(UNet(UNETS["1.x"]).half(), tmp_path)
+    assert not list(tmp_path.iterdir())
