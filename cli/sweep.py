@@ -14,6 +14,7 @@ from typing import Any
 from ..executor.context import using
 from ..executor.errors import WorkflowError
 from ..executor.executor import Executor
+from ..prompts.messages import shown
 from ..prompts.overrides import find_node, set_inputs
 from ..sweeps.cells import Cells
 from ..sweeps.check import check_cells
@@ -228,7 +229,7 @@ def _with_bar(running: Sweep, arguments: argparse.Namespace) -> Iterable[Cell]:
             else:
                 bar.initial = bar.n = bar.n + 1
             if cell.state == "failed":
-                values = ", ".join(f"{name}={value!r}" for name, value in cell.values.items())
+                values = ", ".join(f"{name}={shown(value)}" for name, value in cell.values.items())
                 bar.clear()
                 error_line(f"failed: {values}: {cell.fault}")
             yield cell

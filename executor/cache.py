@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -120,13 +120,16 @@ class ClassicCache:
 class LRUCache:
     """Keeps results across prompts; when they are more than `size`, those of the longest unused runs go.
 
-    The results of the current prompt are kept however many they are.
+    The results of the current prompt are kept however many they are. With `keep` those of earlier ones are kept only if
+    they are of the nodes of these ids, and don't count with the current prompt's.
     """
 
     signs = True
 
-    def __init__(self, size: int):
+    def __init__(self, size: float, keep: Container[str] | None = None):
         self._size = size
+        self._keep = keep
+        self._worth: set[int] = set()
         self._results: dict[int, Result] = {}
         self._used: dict[int, int] = {}  # signature -> the last run that used it
         self._run = 0
@@ -140,17 +143,28 @@ class LRUCache:
 
     def _forget_unused(self) -> None:
         """Drop all that was last used in the oldest run, then the next, until few enough are left."""
+        if self._keep is not None:
+            for key in [key for key, last in self._used.items() if last != self._run and key not in self._worth]:
+                del self._used[key]
+                self._results.pop(key, None)
         for run in sorted(set(self._used.values())):
-            if len(self._results) <= self._size or run == self._run:
+            if self._count() <= self._size or run == self._run:
                 break
             unused = [key for key, last in self._used.items() if last == run]
             for key in unused:
                 del self._used[key]
                 self._results.pop(key, None)
+                self._worth.discard(key)
+
+    def _count(self) -> int:
+        return len(self._results) if self._keep is None else len(self._worth)
 
     def _mark(self, node_ids: Iterable[str]) -> None:
         for node_id in node_ids:
-            self._used[self._signatures[node_id]] = self._run
+            key = self._signatures[node_id]
+            self._used[key] = self._run
+            if self._keep is not None and node_id in self._keep:
+                self._worth.add(key)
 
     def expand(self, parent_id: str, children: Iterable[str]) -> None:
         """Count the children as used."""
@@ -266,14 +280,14 @@ class NoCache:
         return ()
 
 
-def make_cache(kind: str, size: float = 0) -> Cache:
-    """A cache by name; raises ValueError for another name or a negative size."""
+def make_cache(kind: str, size: float = 0, keep: Container[str] | None = None) -> Cache:
+    """A cache by name; raises ValueError for another name or a negative size. `keep` is the LRU cache's."""
     if size < 0:
         raise ValueError(f"cache_size is {size!r}, expected 0 or more")
     if kind == "classic":
         return ClassicCache()
     if kind == "lru":
-        return LRUCache(size)
+        return LRUCache(size, keep)
     if kind == "ram":
         return RAMPressureCache(size)
     if kind == "none":

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import threading
 import uuid
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Container, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +64,8 @@ class Executor:
     or "none" (drop each result when its last consumer has run). `rules` are those by which a prompt is checked:
     "current" as in ComfyUI 0.33, "0.3.64" or "0.8.0" as in that version. Raises ValueError for another cache or
     other rules.
-    With `rerun_outputs` output nodes run in each run, also where nothing that they depend on has changed.
+    With `rerun_outputs` output nodes run in each run, also where nothing that they depend on has changed. With `keep`
+    the cache "lru" keeps results of earlier prompts only of the nodes of these ids.
 
     One run at a time; `interrupt` may be called from any thread or signal handler.
     """
@@ -77,9 +78,10 @@ class Executor:
         context: Context | None = None,
         rules: RulesName = "current",
         rerun_outputs: bool = False,
+        keep: Container[str] | None = None,
     ):
         self.node_classes = node_classes
-        self._memory = Memory(cache, cache_size, rerun_outputs)
+        self._memory = Memory(cache, cache_size, rerun_outputs, keep)
         self._context = context
         self._rules = rules_named(rules)
         self._stop = threading.Event()

@@ -20,9 +20,11 @@ class Memory:
     With `rerun_outputs` an output node's result is never taken from an earlier run.
     """
 
-    def __init__(self, kind: str, size: int, rerun_outputs: bool = False):
+    def __init__(
+        self, kind: str, size: float, rerun_outputs: bool = False, keep: Container[str] | None = None
+    ):
         self.rerun_outputs = rerun_outputs
-        self.cache = make_cache(kind, size)
+        self.cache = make_cache(kind, size, keep)
         self.table = SignatureTable()
         self.instances = Instances()
         self._keeps_instances = kind != "none"

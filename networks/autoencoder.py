@@ -238,10 +238,10 @@ class Autoencoder(nn.Module):
         """
         if not given.isfinite().all():
             raise ValueError(f"{what}: the input has NaN or infinity, expected finite numbers")
-        result, dtype = code(self), self.quant_conv.weight.dtype
-        if not result.isfinite().all() and dtype != torch.float32:
+        result, dtype = code(self), str(self.quant_conv.weight.dtype).removeprefix("torch.")
+        if not result.isfinite().all() and dtype != "float32":
             log.warning("%s: the autoencoder overflowed in %s, trying again in float32", what, dtype)
-            result, dtype = code(copy.deepcopy(self).float()), torch.float32
+            result, dtype = code(copy.deepcopy(self).float()), "float32"
         if not result.isfinite().all():
             raise ValueError(f"{what}: the autoencoder gave NaN or infinity in {dtype}, expected finite numbers")
         return result

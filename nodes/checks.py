@@ -1,5 +1,6 @@
 """What VALIDATE_INPUTS says of a text: the values that come are whatever a workflow file holds."""
 
+import json
 from collections.abc import Callable
 
 __all__ = ["as_text", "shown", "verdict"]
@@ -28,11 +29,20 @@ def verdict(check: Callable[[str], object], *values: object) -> bool | str:
 def as_text(value: object) -> str:
     """The value, if it is a text; ValueError with what came else."""
     if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} of type {type(value).__name__}, expected text")
+        raise ValueError(f"{shown(value)}, expected text")
     return value
 
 
 def shown(value: object) -> str:
-    """The value in a message: its beginning, if it is long."""
-    whole = repr(value)
+    """The value in a message as a workflow file has it, null and true as in JSON: its beginning, if it is long."""
+    whole = repr(value) if isinstance(value, str) else _as_json(value)
     return whole if len(whole) <= SHOWN else f"{whole[:SHOWN]}..."
+
+
+def _as_json(value: object) -> str:
+    if value is not None and not isinstance(value, bool | int | float | list | tuple | dict):
+        return f"a {type(value).__name__}"
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_as_json)
+    except (TypeError, ValueError, RecursionError):  # keys of any type, or what holds itself
+        return f"a {type(value).__name__}"

@@ -13,7 +13,7 @@ from ..hosts import host
 from .checks import as_text
 from .picture_formats import ENDINGS, encoded
 
-__all__ = ["inside", "save_pictures", "with_preview"]
+__all__ = ["inside", "save_numbered", "save_pictures", "with_preview"]
 
 # A name with these would make two lines of one, or steer the terminal, wherever it is listed.
 UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -50,11 +50,7 @@ def save_pictures(
     `compress` are as in `picture_formats.encoded`.
     """
     height, width = images.shape[1:3]
-    path = inside(folder, UNFIT.sub("_", _filled_in(prefix, width, height)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pattern = re.compile(re.escape(path.name) + r"_(\d+)_?\.")
-    taken = [int(match[1]) for other in path.parent.iterdir() if (match := pattern.match(other.name))]
-    number = max(taken, default=0)
+    path, number = _numbered(folder, prefix, width, height)
 
     def name(number: int) -> Path:
         return path.with_name(f"{path.name}_{number:05}_{ENDINGS[kind]}")
@@ -74,6 +70,25 @@ def with_preview(images: torch.Tensor) -> tuple | dict:
     shown = save_pictures(images, host.temp_dir(), "ddim_preview", {}, compress=1)
     named = [{"filename": path.name, "subfolder": "", "type": "temp"} for path in shown]
     return {"ui": {"images": named}, "result": (images,)}
+
+
+def save_numbered(data: bytes, folder: Path, prefix: str, ending: str) -> Path:
+    """Write PREFIX_00001_ENDING, counting up from what is there; returns the path."""
+    path, number = _numbered(folder, prefix, 0, 0)
+
+    def name(number: int) -> Path:
+        return path.with_name(f"{path.name}_{number:05}_{ending}")
+
+    return name(write_numbered(data, name, number + 1))
+
+
+def _numbered(folder: Path, prefix: str, width: int, height: int) -> tuple[Path, int]:
+    """What numbers are appended to, in a folder that is there; and the highest of them, 0 if there is none."""
+    path = inside(folder, UNFIT.sub("_", _filled_in(prefix, width, height)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pattern = re.compile(re.escape(path.name) + r"_(\d+)_?\.")
+    taken = [int(match[1]) for other in path.parent.iterdir() if (match := pattern.match(other.name))]
+    return path, max(taken, default=0)
 
 
 def _filled_in(prefix: str, width: int, height: int) -> str:

@@ -30,16 +30,21 @@ def fault_lines(prompt: Prompt, verdict: Verdict, known_classes: Mapping[str, ty
     """Everything that validation found, a line each."""
     if verdict.error is not None and verdict.error["type"] in ("invalid_prompt", "missing_node_type"):
         return list(_class_faults(prompt, known_classes))
+    outputs = dict.fromkeys(verdict.outputs)
+    for entry in verdict.node_errors.values():
+        outputs |= dict.fromkeys(entry["dependent_outputs"])
+    unfit = {
+        (node_id, name): f"{name_node(prompt, node_id)}, input {name}: {wrong.format(shown(value))}"
+        for node_id, name, wrong, value in misplaced_constants(prompt, outputs, known_classes)
+    }
     lines = [
         line
         for node_id, entry in verdict.node_errors.items()
         for fault in entry["errors"]
+        if (node_id, fault["extra_info"].get("input_name")) not in unfit
         for line in _fault(prompt, node_id, fault, verdict)
     ]
-    lines += [
-        f"{name_node(prompt, node_id)}, input {name}: expected a link to a {kind} output, not the value {shown(value)}"
-        for node_id, name, kind, value in misplaced_constants(prompt, verdict.outputs, known_classes)
-    ]
+    lines += unfit.values()
     if lines or verdict.error is None:
         return list(dict.fromkeys(lines))
     if verdict.error["type"] == "prompt_no_outputs":
@@ -121,7 +126,8 @@ def _not_in_list(value: Any, wanted: Any, fault: Mapping[str, Any]) -> str:
         return f"{shown(value)} can't be chosen: there is nothing to choose from"
     near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{shown(value)} is not one of {', '.join(map(str, choices))}{hint}"
+    known = (choice if isinstance(choice, str) else shown(choice) for choice in choices)
+    return f"{shown(value)} is not one of {', '.join(known)}{hint}"
 
 
 def _crash(prompt: Prompt, node_id: str, crash: Crash) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from ..executor.graph import links
 from .axes import Axis, Prompt
 
-__all__ = ["Cells", "downstream", "running_order"]
+__all__ = ["Cells"]
 
 SUM = 2**256
 
@@ -157,44 +156,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
     return value
-
-
-# --- the order to run them in
-
-
-def downstream(nodes: Prompt, starts: Sequence[str]) -> set[str]:
-    """The nodes that depend on these, and these."""
-    users: dict[str, list[str]] = {}
-    for node_id, node in nodes.items():
-        for _, source in links(node):
-            users.setdefault(source, []).append(node_id)
-    found, stack = set(starts), list(starts)
-    while stack:
-        for user in users.get(stack.pop(), ()):
-            if user not in found:
-                found.add(user)
-                stack.append(user)
-    return found
-
-
-def running_order(cells: Cells, needed: set[str]) -> Iterator[int]:
-    """All indexes, in the order in which the cells' common beginnings are computed once.
-
-    An executor keeps what the latest prompt has. So axes on which more of the nodes that run (`needed`) depend vary
-    more slowly: what they don't change is kept while the others vary.
-    """
-    nodes = cells.nodes(0)
-    reach = [len(downstream(nodes, [node_id for node_id, _ in axis.targets]) & needed) for axis in cells.axes]
-    order = sorted(range(len(cells.axes)), key=lambda axis: -reach[axis])
-    strides = [math.prod(cells.shape[axis + 1 :]) for axis in range(len(cells.shape))]
-
-    def walk(depth: int, start: int) -> Iterator[int]:
-        axis = order[depth]
-        for step in range(cells.shape[axis]):
-            index = start + step * strides[axis]
-            if depth + 1 < len(order):
-                yield from walk(depth + 1, index)
-            else:
-                yield index
-
-    return walk(0, 0)

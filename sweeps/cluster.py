@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import os
 import platform
+import sys
 import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -38,10 +39,18 @@ CHUNK = 32
 class RayWorker:
     """A `CellWorker` in a process of Ray's."""
 
-    def start(self, job: Job, load: LoadNodes, folder: str, token: str, directory: str) -> None:
-        """Load the nodes, and see whether the sweep's folder is to be seen from here: it is where `token` is."""
+    def start(
+        self, job: Job, load: LoadNodes, folder: str, token: str, directory: str, threads: int | None
+    ) -> None:
+        """Load the nodes, and see whether the sweep's folder is to be seen from here: it is where `token` is.
+
+        `threads` are the driver's, where torch is used: the last bit of a result depends on their number, and Ray would
+        give each worker as many as it has cores for itself.
+        """
         with contextlib.suppress(OSError):
             os.chdir(directory)
+        if threads is not None:
+            importlib.import_module("torch").set_num_threads(threads)
         sees_folder = Path(token).exists()
         place = SweepFolder(Path(folder)) if sees_folder else None
         scratch = place.staging() if place is not None else Path(tempfile.mkdtemp(prefix="sweep-"))
@@ -76,7 +85,8 @@ class RayPool:
         actor_class = self._ray.remote(RayWorker).options(max_restarts=-1, max_task_retries=0, **resources)
         shared = self._ray.put(job)
         token = str(folder.token().absolute())
-        self._arguments = (shared, load, str(folder.path.absolute()), token, str(Path.cwd()))
+        threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+        self._arguments = (shared, load, str(folder.path.absolute()), token, str(Path.cwd()), threads)
         self._seats = [_Seat(actor_class.remote()) for _ in range(count)]
         self._returned: deque[int] = deque()
         self._deaths: Counter[int] = Counter()

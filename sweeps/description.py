@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..executor.context import Context
-from ..prompts.messages import name_node
+from ..prompts.messages import name_node, shown
 from .axes import Axis, Prompt
 
 __all__ = ["changes_since", "describe", "drawn_steps", "hash_files"]
@@ -86,7 +86,7 @@ def _node_changes(before: Prompt, nodes: Prompt, varied: set[tuple[str, str]]) -
         old = before[node_id].get("inputs", {})
         for name, value in node["inputs"].items():
             if old.get(name) != value and (node_id, name) not in varied:
-                yield f"{name_node(nodes, node_id)}, input {name}: {old.get(name)!r} has become {value!r}"
+                yield f"{name_node(nodes, node_id)}, input {name}: {shown(old.get(name))} has become {shown(value)}"
     yield from (f"{name_node(before, node_id)} is no longer there" for node_id in before if node_id not in nodes)
 
 

@@ -17,8 +17,8 @@ from ..executor.errors import WorkflowError
 from .axes import Axis
 from .cells import Cells
 from .folder import PICTURES
+from .pieces import split_items
 from .sweep import Cell
-from .values import split_items
 
 __all__ = ["Layout", "read_layout", "write_grids"]
 

@@ -14,11 +14,12 @@ from ..executor.executor import Executor
 from ..executor.object_info import object_info
 from ..executor.reading import Changes, Documents, prompt_of, read_documents
 from .axes import Axis, AxisReader, Prompt
-from .cells import Cells, running_order
+from .cells import Cells
 from .check import check_cells, needed_nodes
 from .description import changes_since, describe, drawn_steps, hash_files
 from .folder import SweepFolder, stage
 from .ledger import Entry, Ledger
+from .order import running_order
 from .page import Page
 from .pool import LocalPool, Options, Pool
 from .resume import Stock, take_stock

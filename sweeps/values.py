@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..executor.errors import WorkflowError
+from ..prompts.messages import shown
+from .pieces import Item, split
 
-__all__ = ["MOST_VALUES", "Kind", "Source", "distinct", "parse_steps", "parse_value", "split_items"]
+__all__ = ["MOST_VALUES", "Kind", "Source", "distinct", "parse_steps", "parse_value"]
 
 MOST_VALUES = 10_000_000
 """Values in one axis."""
@@ -22,7 +24,6 @@ TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})\s*\.\.\.?\s*({NUMBER})(?:\s+by\s+({NUMBER}))?")
 RANDOM = re.compile(r"random\s*\*\s*(\d+)")
-PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,9 @@ class Source:
     random: random.Random
 
 
-@dataclass(frozen=True)
-class _Item:
-    """A piece between two commas; what was in quotes is taken as it is."""
-
-    text: str
-    quoted: bool
-
-
 def parse_steps(text: str, kinds: Sequence[Kind], source: Source) -> list[tuple[Any, ...]]:
     """The steps of an axis over inputs of these kinds: a tuple with a value for each. Raises WorkflowError."""
-    items = _split(text)
+    items = split(text)
     if len(kinds) == 1:
         steps = [(value,) for value in _expand(items, kinds[0], source)]
     else:
@@ -83,14 +76,10 @@ def distinct(steps: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         raise WorkflowError("has no values")
     seen: set[Any] = set()
     for step in steps:
-        try:
-            is_new = step not in seen
-        except TypeError:  # a list or a dict
-            step = json.dumps(step, sort_keys=True)
-            is_new = step not in seen
-        if not is_new:
-            raise WorkflowError(f"{step[0]!r} comes twice" if len(step) == 1 else f"{step!r} comes twice")
-        seen.add(step)
+        known = step if all(value.__hash__ for value in step) else json.dumps(step, sort_keys=True)
+        if known in seen:
+            raise WorkflowError(f"{shown(step[0])} comes twice" if len(step) == 1 else f"{shown(step)} comes twice")
+        seen.add(known)
     return steps
 
 
@@ -114,70 +103,11 @@ def parse_value(text: str, kind: Kind) -> Any:
         return text
 
 
-# --- pieces
-
-
-def _split(text: str) -> list[_Item]:
-    """The pieces between commas that are neither in quotes nor in brackets."""
-    items, at = [], 0
-    while True:
-        item, at = _item(text, at)
-        items.append(item)
-        if at >= len(text):
-            return items
-        at += 1  # the comma
-
-
-def split_items(text: str) -> list[str]:
-    """The texts between commas that are neither in quotes nor in brackets; raises WorkflowError."""
-    return [item.text for item in _split(text)]
-
-
-def _item(text: str, start: int) -> tuple[_Item, int]:
-    while start < len(text) and text[start].isspace():
-        start += 1
-    if start < len(text) and text[start] in "\"'":
-        quoted = _quoted(text, start)
-        if quoted is not None:
-            return quoted
-    end = _end(text, start)
-    item = text[start:end].strip()
-    if not item:
-        raise WorkflowError('a value is missing; an empty text is written ""')
-    return _Item(item, False), end
-
-
-def _quoted(text: str, start: int) -> tuple[_Item, int] | None:
-    """A text in quotes and where it ends; None if more than a comma follows, which makes the quotes part of it."""
-    match = re.compile(r"(['\"])((?:\\.|(?!\1)[^\\])*)\1\s*(?=,|$)", re.DOTALL).match(text, start)
-    if match is None:
-        return None
-    plain = re.sub(r"\\(.)", lambda each: {"n": "\n", "t": "\t"}.get(each[1], each[1]), match[2], flags=re.DOTALL)
-    return _Item(plain, True), match.end()
-
-
-def _end(text: str, start: int) -> int:
-    """Where a piece that begins at `start` ends: at a comma outside all brackets, or at the text's end."""
-    open_: list[str] = []
-    for at in range(start, len(text)):
-        character = text[at]
-        if character == "," and not open_:
-            return at
-        if character in PAIRS:
-            open_.append(PAIRS[character])
-        elif open_ and character == open_[-1]:
-            open_.pop()
-    if open_:
-        shown = text[start:].strip()
-        raise WorkflowError(f"a {open_[-1]!r} is missing in {shown!r}; put a text with single brackets in quotes")
-    return len(text)
-
-
-def _together(item: _Item, kinds: Sequence[Kind]) -> tuple[Any, ...]:
+def _together(item: Item, kinds: Sequence[Kind]) -> tuple[Any, ...]:
     expected = f"expected {len(kinds)} values in brackets, such as ({', '.join('abcdefgh'[: len(kinds)])})"
     if item.quoted or not (item.text.startswith("(") and item.text.endswith(")")):
         raise WorkflowError(f"{item.text!r}: {expected}")
-    parts = _split(item.text[1:-1])
+    parts = split(item.text[1:-1])
     if len(parts) != len(kinds):
         raise WorkflowError(f"{item.text!r} has {len(parts)}: {expected}")
     return tuple(parse_value(part.text, kind) for part, kind in zip(parts, kinds, strict=True))
@@ -186,7 +116,7 @@ def _together(item: _Item, kinds: Sequence[Kind]) -> tuple[Any, ...]:
 # --- what a piece stands for
 
 
-def _expand(items: list[_Item], kind: Kind, source: Source) -> list[Any]:
+def _expand(items: list[Item], kind: Kind, source: Source) -> list[Any]:
     values: list[Any] = []
     for position, item in enumerate(items):
         if not item.quoted and item.text in ("..", "...") and kind.name in ("INT", "FLOAT"):
@@ -242,7 +172,7 @@ def _range(first: Decimal, last: Decimal, by: Decimal | None, kind: Kind) -> Ite
     return (_number(first + i * by, kind) for i in range(count))
 
 
-def _continued(items: list[_Item], position: int, kind: Kind) -> list[Any]:
+def _continued(items: list[Item], position: int, kind: Kind) -> list[Any]:
     """What stands for the dots in `1, 2, .., 10`, without the 10, which comes by itself."""
     around = [items[at].text for at in (position - 2, position - 1, position + 1) if 0 <= at < len(items)]
     if position < 2 or len(around) < 3 or not all(re.fullmatch(NUMBER, text) for text in around):

@@ -24,8 +24,10 @@ from ..prompts.failures import failure_line
 from ..prompts.messages import fault_lines
 from .axes import Prompt
 from .cells import Cells
+from .check import needed_nodes
 from .folder import PICTURES, SweepFolder, files_of, stage
 from .ledger import Entry
+from .order import results_to_keep
 from .thumbs import save_thumb
 
 __all__ = ["CellWorker", "Interrupted", "Job", "Made", "NodeSet"]
@@ -95,7 +97,7 @@ class CellWorker:
         self._classes = node_set.classes
         context = dataclasses.replace(node_set.context, output_dir=self._output, temp_dir=self._temp)
         _tell_comfyui(context)
-        self._executor = Executor(node_set.classes, context=context, rerun_outputs=True)
+        self._executor = _executor(job, node_set.classes, context)
         needs_info = job.workflow is not None or job.documents is not None
         self._object_info = object_info(node_set.classes, node_set.display_names) if needs_info else {}
 
@@ -164,6 +166,13 @@ class CellWorker:
             self._folder.put_thumb(entry.cell, thumb, self._temp)
         self._folder.put(self._output, self._job.cells.name(index, entry.cell))
         return Made(index, entry)
+
+
+def _executor(job: Job, classes: Mapping[str, type], context: Context) -> Executor:
+    needed = needed_nodes(job.cells.nodes(0), classes, job.targets)
+    kept, count = results_to_keep(job.cells, needed, classes)
+    cache = "lru" if kept else "classic"
+    return Executor(classes, cache, count, context, rerun_outputs=True, keep=kept or None)
 
 
 def merged(first: Changes, then: Changes) -> Changes:

@@ -21,10 +21,11 @@ def finite(vae: comfy.sd.VAE, code: Callable[[comfy.sd.VAE], Tensor], what: str)
     """
     if vae is None:
         raise ValueError(f"{what}: no VAE, the checkpoint has no autoencoder: load one with VAELoader")
-    result, dtype = code(vae), getattr(vae, "vae_dtype", torch.float32)
-    if not result.isfinite().all() and dtype != torch.float32:
+    result = code(vae)
+    dtype = str(getattr(vae, "vae_dtype", torch.float32)).removeprefix("torch.")
+    if not result.isfinite().all() and dtype != "float32":
         log.warning("%s: the VAE overflowed in %s, trying again in float32", what, dtype)
-        result, dtype = code(_in_float32(vae)), torch.float32
+        result, dtype = code(_in_float32(vae)), "float32"
     if not result.isfinite().all():
         raise ValueError(f"{what}: the VAE gave NaN or infinity in {dtype}, expected finite numbers")
     return result

@@ -1,5 +1,6 @@
 """Where model files lie: a folder laid out as ComfyUI's, and those that an extra_model_paths.yaml names."""
 
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -81,7 +82,7 @@ class ModelFolders:
         the folders looked in and names like it, for one that isn't there.
         """
         if not isinstance(name, str):
-            raise ValueError(f"{NOUNS.get(kind, kind)} {name!r}, expected a name as text")
+            raise ValueError(f"{NOUNS.get(kind, kind)}: {json.dumps(name, default=repr)}, expected a name as text")
         known = dict(reversed(list(self._models(kind))))  # the first folder counts
         wanted = name.replace("\\", "/")
         if wanted in known:

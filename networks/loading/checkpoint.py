@@ -268,7 +268,8 @@ def _check_names(expected: Mapping[str, object], tensors: Tensors) -> None:
 def _fitting(name: str, value: TensorLike, shape: torch.Size) -> TensorLike:
     """The tensor in a shape; a linear layer's weight also serves as a 1 x 1 convolution's."""
     if not value.dtype.is_floating_point:
-        raise CheckpointError(f"tensor {name!r} is of {value.dtype}, expected floating point numbers")
+        kind = str(value.dtype).removeprefix("torch.")
+        raise CheckpointError(f"tensor {name!r} is of the type {kind}, expected floating point numbers")
     if value.shape == shape:
         return value
     if (*value.shape, 1, 1) == tuple(shape):
@@ -283,5 +284,5 @@ def _converted(name: str, value: TensorLike, device: str, dtype: torch.dtype, or
     if not all(math.isfinite(end) for end in converted.aminmax()):
         kind = "NaN" if converted.isnan().any() else "infinity"
         came = "" if found.isfinite().all() else " in the file"
-        raise CheckpointError(f"tensor {name!r} has {kind}{came or f' as {dtype}'}, expected finite numbers")
+        raise CheckpointError(f"tensor {name!r} has {kind}{came or f' as {str(dtype)[6:]}'}, expected finite numbers")
     return converted.to(device)

@@ -21,17 +21,25 @@ def find_vectors(name: str, folders: Iterable[Path], width: int) -> Tensor | Non
     """Vectors (n, width) of the embedding of a name, whose file lies in one of the folders or below.
 
     The name may lack the file's ending and may lead through folders. None, after a warning that names it, where there
-    is no such file, or none of that width in it.
+    is no such file, or none of that width in it, as in ComfyUI. Raises CheckpointError for a file that is no embedding:
+    the picture would be another one than was asked for.
     """
     path = next(_places(name, folders), None)
     if path is None:
         log.warning("embedding %r: no such file in the embeddings folder, left out", name)
         return None
     try:
-        return _read(path, width)
+        found = list(_tensors(read_nested(path), path, 0, [MAX_ENTRIES]))
     except ValueError as error:
-        log.warning("embedding %r: %s, left out", name, error)
+        raise CheckpointError(f"embedding {name!r}: {error}") from error
+    if not any(_is_vectors(t) for t in found):
+        raise CheckpointError(f"embedding {name!r}: {path}: expected vectors, got no tensor of floating point numbers")
+    fitting = next((t for t in found if _is_vectors(t) and t.shape[-1] == width), None)
+    if fitting is None:
+        widths = ", ".join(str(t.shape[-1]) for t in found if _is_vectors(t))
+        log.warning("embedding %r: made for another model (width %s, expected %d), left out", name, widths, width)
         return None
+    return _checked(fitting, f"embedding {name!r}: {path}")
 
 
 def _places(name: str, folders: Iterable[Path]) -> Iterator[Path]:
@@ -43,16 +51,18 @@ def _places(name: str, folders: Iterable[Path]) -> Iterator[Path]:
             yield from (path for ending in ENDINGS if (path := place / f"{name}{ending}").is_file())
 
 
-def _read(path: Path, width: int) -> Tensor:
-    found = [t for t in _tensors(read_nested(path), path, 0, [MAX_ENTRIES]) if t.ndim and t.shape[-1] == width]
-    if not found or not found[0].is_floating_point() or not found[0].isfinite().all():
-        raise CheckpointError(
-            f"{path}: expected finite vectors of width {width}, which this model's text encoder reads"
-        )
-    vectors = found[0].reshape(-1, width)
+def _is_vectors(found: Tensor) -> bool:
+    return found.ndim > 0 and found.shape[-1] > 0 and found.is_floating_point()
+
+
+def _checked(found: Tensor, what: str) -> Tensor:
+    vectors = found.reshape(-1, found.shape[-1])
     if not 0 < len(vectors) <= MAX_VECTORS:
-        raise CheckpointError(f"{path}: {len(vectors)} vectors, expected 1 to {MAX_VECTORS}")
-    return vectors.float()
+        raise CheckpointError(f"{what}: {len(vectors)} vectors, expected 1 to {MAX_VECTORS}")
+    vectors = vectors.float()
+    if not vectors.isfinite().all():
+        raise CheckpointError(f"{what}: NaN or infinity in it, expected finite numbers")
+    return vectors
 
 
 def _tensors(content: object, path: Path, depth: int, left: list[int]) -> Iterator[Tensor]:
@@ -63,7 +73,7 @@ def _tensors(content: object, path: Path, depth: int, left: list[int]) -> Iterat
     left[0] -= 1
     if depth > MAX_DEPTH or left[0] < 0:
         raise CheckpointError(
-            f"{path}: dicts and lists nested more than {MAX_DEPTH} deep, or of more than {MAX_ENTRIES} entries"
+            f"{path}: dicts and lists nested more than {MAX_DEPTH} deep, or of more than {MAX_ENTRIES} entries, expected vectors"
         )
     if isinstance(content, Tensor):
         yield content

@@ -141,7 +141,7 @@ class SaveImage:
         folder = host.output_dir()
         texts = workflow_texts(prompt, extra_pnginfo)
         paths = save_pictures(images, folder, filename_prefix, texts, *host.picture_format())
-        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}, "result": (images,)}
+        return {"ui": {"images": [named(path, folder, self.KIND) for path in paths]}, "result": (images,)}
 
 
 class PreviewImage(SaveImage):
@@ -163,10 +163,11 @@ class PreviewImage(SaveImage):
         """Write the files and name them to the host."""
         folder = host.temp_dir()
         paths = save_pictures(images, folder, "ComfyUI_temp", workflow_texts(prompt, extra_pnginfo), compress=1)
-        return {"ui": {"images": [_named(path, folder, self.KIND) for path in paths]}, "result": (images,)}
+        return {"ui": {"images": [named(path, folder, self.KIND) for path in paths]}, "result": (images,)}
 
 
-def _named(path: Path, folder: Path, kind: str) -> dict[str, str]:
+def named(path: Path, folder: Path, kind: str) -> dict[str, str]:
+    """A file below the folder of its kind, as nodes tell the editor of it."""
     below = path.parent.relative_to(folder.resolve()).as_posix()
     return {"filename": path.name, "subfolder": "" if below == "." else below, "type": kind}
 

@@ -15,15 +15,23 @@ from comfyui_ddim import nodes
 from comfyui_ddim.__main__ import run_process
 from comfyui_ddim.cli import main
 from PIL import Image
+from safetensors.torch import load
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no signals to send")
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", 1))
-"""How often each kind of kill is tried; 8 make over 200 kills."""
+"""How often each kind of kill is tried; 6 make 324 kills."""
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
 PICTURES = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 256, "height": 256, "batch_size": 40, "color": 255}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "p"}},
+}
+LATENTS = {
+    "1": {"class_type": "EmptyLatentImage", "inputs": {"width": 2048, "height": 2048, "batch_size": 4}},
+    **{
+        str(i): {"class_type": "SaveLatent", "inputs": {"samples": ["1", 0], "filename_prefix": "l"}}
+        for i in range(2, 42)
+    },
 }
 MANY = {
     str(i): {"class_type": "EmptyImage", "inputs": {"width": i, "height": 8, "batch_size": 1, "color": 0}}
@@ -47,6 +55,7 @@ NODE_CLASS_MAPPINGS = {"Slow": Slow}
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kills")
     (folder / "pictures.json").write_text(json.dumps(PICTURES))
+    (folder / "latents.json").write_text(json.dumps(LATENTS))
     (folder / "many.json").write_text(json.dumps(MANY))
     (folder / "old.json").write_text('"an older file"')
     (folder / "slow.py").write_text(SLOW)
@@ -147,13 +156,16 @@ def imported(place):
     assert nodes.STAND_IN_CLASS_MAPPINGS and main(["nodes", "SaveImage"]) == 0
 
 
-def whole_pictures(folder):
-    """The numbers of the pictures there; all of them can be read to their end."""
-    pictures = sorted(folder.glob("*.png"))
-    for picture in pictures:
-        with Image.open(picture) as image:
+def whole_files(folder):
+    """The numbers of the pictures and latents there; all of them can be read to their end."""
+    files = sorted([*folder.glob("*.png"), *folder.glob("*.latent")])
+    for path in files:
+        if path.suffix == ".latent":
+            assert load(path.read_bytes())["latent_tensor"].shape == (4, 4, 256, 256)
+            continue
+        with Image.open(path) as image:
             image.load()
-    return [int(picture.stem.split("_")[1]) for picture in pictures]
+    return [int(path.stem.split("_")[1]) for path in files]
 
 
 IMPORTS = ["import argparse", "import comfyui_ddim.executor.reading", "import numpy", "import torch", "import torch.nn",
@@ -175,18 +187,18 @@ def test_a_second_signal_ends_it_in_the_middle_of_a_node(place):
 
 @pytest.mark.parametrize("moment", ["write open", "write os.link", "at random"])
 @pytest.mark.parametrize("signum", CODES, ids=lambda signum: signal.Signals(signum).name)
-@pytest.mark.parametrize("what", ["pictures", "convert"])
+@pytest.mark.parametrize("what", ["pictures", "latents", "convert"])
 def test_a_kill_leaves_whole_files_only(place, signum, what, moment):
     rng = random.Random(f"{signum} {what}")
-    output = place / f"killed{signum}{moment.replace(' ', '')}"
+    output = place / f"{what}{signum}{moment.replace(' ', '')}"
     if what == "convert" and moment == "write os.link":
         moment = "write os.rename"
     for _ in range(4 * ROUNDS if moment == "at random" else ROUNDS):
         (place / "old.json").write_text('"an older file"')
-        arguments = ["run", "pictures.json", "--quiet", "--output", output.name]
+        arguments = ["run", f"{what}.json", "--quiet", "--output", output.name]
         if what == "convert":
             arguments = ["convert", "many.json", "-o", "old.json"]
-        numbers = whole_pictures(output)
+        numbers = whole_files(output)
         at = rng.uniform(0, 1.0) if moment == "at random" else moment
         killed = Killed(place, arguments, signum, at)
         assert killed.code in (CODES[signum], 0) and (killed.hit or killed.code == 0)
@@ -196,7 +208,7 @@ def test_a_kill_leaves_whole_files_only(place, signum, what, moment):
         if signum == signal.SIGKILL:
             for part in place.rglob(".*.part"):
                 part.unlink()
-        after = whole_pictures(output)
+        after = whole_files(output)
         assert after[: len(numbers)] == numbers and after == list(range(1, len(after) + 1))
         assert all((place / line).is_file() for line in killed.out)
         document = json.loads((place / "old.json").read_text())
@@ -207,6 +219,6 @@ def test_a_kill_leaves_whole_files_only(place, signum, what, moment):
 def test_after_a_kill_the_next_run_numbers_on(place):
     arguments = ["run", "pictures.json", "--quiet", "--output", "next"]
     Killed(place, arguments, signal.SIGKILL, "write os.link")
-    before = len(whole_pictures(place / "next"))
+    before = len(whole_files(place / "next"))
     whole = Killed(place, arguments, 0, 0.0)
-    assert whole.code == 0 and whole_pictures(place / "next") == list(range(1, before + 41))
+    assert whole.code == 0 and whole_files(place / "next") == list(range(1, before + 41))

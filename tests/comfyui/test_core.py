@@ -15,7 +15,7 @@ from PIL import Image
 
 pytestmark = pytest.mark.skipif("COMFYUI_DIR" not in os.environ, reason="COMFYUI_DIR names no ComfyUI checkout")
 
-OWN_CHOICES = {"ckpt_name", "lora_name", "model_path", "image", "vae_name", "control_net_name"}
+OWN_CHOICES = {"ckpt_name", "lora_name", "model_path", "image", "latent", "vae_name", "control_net_name"}
 OWN_CHOICES |= {"sampler_name", "scheduler", "model_name"}
 """Choices that are files, or of which we have only some."""
 SINCE_0_33 = {"Canny", "ImageScaleToTotalPixels", "LatentFromBatch", "PreviewImage", "PrimitiveInt", "SaveImage"}
@@ -386,3 +386,17 @@ def test_prompts_are_mixed_and_joined(comfyui, to, other):
     for share in (0.0, 0.3, 1.0):
         inputs = {"conditioning_to": to, "conditioning_from": other, "conditioning_to_strength": share}
         both_agree(comfyui, "ConditioningAverage", **inputs)
+
+
+def test_latents_go_both_ways(comfyui, folders):
+    import folder_paths
+
+    folder_paths.set_output_directory(str(folders))
+    samples = {"samples": normal(2, 4, 6, 5)}
+    ours("SaveLatent", samples=samples, filename_prefix="ours", prompt={"1": {}})
+    theirs(comfyui, "SaveLatent", samples=samples, filename_prefix="theirs", prompt={"1": {}})
+    ours_path, theirs_path = folders / "out/ours_00001_.latent", folders / "theirs_00001_.latent"
+    ours_path = ours_path.rename(folders / ours_path.name)
+    for path in (ours_path, theirs_path):
+        both_agree(comfyui, "LoadLatent", 0, latent=path.name)
+        assert_same(ours("LoadLatent", latent=path.name)[0], samples, 0)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -188,14 +189,14 @@ ENDLESS = {
 
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("name", ENDLESS)
-def test_small_files_without_an_end(tmp_path, name, legacy, caplog):
+def test_small_files_without_an_end(tmp_path, name, legacy):
     path = tmp_path / "a.pt"
     torch.save(ENDLESS[name], path, _use_new_zipfile_serialization=not legacy)
     assert path.stat().st_size < 20_000
     with pytest.raises(CheckpointError, match=r"a\.pt: .*expected"):
         load_checkpoint(path)
-    assert find_vectors("a", [tmp_path], 64) is None
-    assert "a.pt: " in caplog.text and "left out" in caplog.text
+    with pytest.raises(CheckpointError, match=r"embedding 'a': .*a\.pt: "):
+        find_vectors("a", [tmp_path], 64)
 
 
 BROKEN = {
@@ -210,11 +211,11 @@ BROKEN = {
 
 @pytest.mark.parametrize("ending", ["pt", "bin", "safetensors"])
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_embeddings_are_left_out_with_a_line(tmp_path, caplog, name, ending):
+def test_broken_embeddings_are_a_line(tmp_path, name, ending):
     (tmp_path / f"a.{ending}").write_bytes(BROKEN[name])
-    assert find_vectors("a", [tmp_path], 64) is None
-    assert f"a.{ending}: " in caplog.text
-    assert all("\n" not in record.getMessage() for record in caplog.records)
+    with pytest.raises(CheckpointError, match=rf"embedding 'a': .*a\.{ending}: .*expected") as caught:
+        find_vectors("a", [tmp_path], 64)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -227,10 +228,42 @@ def test_broken_embeddings_are_left_out_with_a_line(tmp_path, caplog, name, endi
         torch.zeros(3, 0),
     ],
 )
-def test_embeddings_that_are_no_vectors_are_left_out_with_a_line(tmp_path, caplog, content):
+def test_embeddings_that_are_no_vectors_are_a_line(tmp_path, content):
     torch.save({"string_to_param": {"*": content}}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"embedding 'a': .*a\.pt: .*expected"):
+        find_vectors("a", [tmp_path], 64)
+
+
+def test_what_is_left_out_as_in_comfyui(tmp_path, caplog):
+    """An embedding that isn't there, and one of another model."""
     assert find_vectors("a", [tmp_path], 64) is None
-    assert "a.pt: " in caplog.text and "expected" in caplog.text
+    torch.save({"string_to_param": {"*": torch.zeros(2, 32)}}, tmp_path / "b.pt")
+    assert find_vectors("b", [tmp_path], 64) is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "embedding 'a': no such file in the embeddings folder, left out",
+        "embedding 'b': made for another model (width 32, expected 64), left out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            b"<!DOCTYPE html><html>Access denied</html>",
+            "a text, a web page that begins '<!DOCTYPE html><html>Access de'",
+        ),
+        (b"Invalid username or password.", "a text that begins 'Invalid username or password.'"),
+    ],
+)
+def test_a_web_page_in_place_of_a_file(tmp_path, content, words):
+    for name, read in (
+        ("a.safetensors", lambda path: load_checkpoint(path)),
+        ("b.pt", lambda path: find_vectors("b", [tmp_path], 64)),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=f"{re.escape(words)}, expected a safetensors or torch file"):
+            read(path)
 
 
 def test_an_embedding_still_is_one(tmp_path):

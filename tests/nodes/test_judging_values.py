@@ -2,12 +2,17 @@
 
 import importlib.util
 import inspect
+import itertools
+import json
+import re
 
 import pytest
 import torch
 from comfyui_ddim.executor import Executor
 from comfyui_ddim.executor.context import Context, using
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, STAND_IN_CLASS_MAPPINGS
+from comfyui_ddim.prompts.constants import WIDGETS as CONSTANTS
+from comfyui_ddim.prompts.messages import fault_lines
 
 ALL = {**STAND_IN_CLASS_MAPPINGS, **NODE_CLASS_MAPPINGS}
 JUDGING = {name: node for name, node in ALL.items() if hasattr(node, "VALIDATE_INPUTS")}
@@ -86,6 +91,44 @@ class Take:
     @classmethod
     def INPUT_TYPES(cls):
         return {"optional": {"given": (AnyType("*"),)}}
+
+
+def alone(node, changes):
+    """A prompt of this one node: widgets at their defaults, whatever else by wire, and an output node if it is none."""
+    inputs = {}
+    for name, (kind, *options) in ALL[node].INPUT_TYPES()["required"].items():
+        given = options[0].get("default") if options else None
+        if given is None and isinstance(kind, list):
+            given = kind[0] if kind else "x"
+        inputs[name] = ["1", 0] if given is None else given
+    prompt = {"1": {"class_type": "Give", "inputs": {}}, "2": {"class_type": node, "inputs": {**inputs, **changes}}}
+    if not getattr(ALL[node], "OUTPUT_NODE", False):
+        prompt["3"] = {"class_type": "Take", "inputs": {"given": ["2", 0]}}
+    return prompt
+
+
+RAW = re.compile(r"\b(None|True|False|nan|inf|dict|NoneType)\b|\{'|: '")
+
+
+@pytest.mark.parametrize("node", ALL)
+def test_a_wrong_value_is_told_before_the_work_as_the_file_has_it(tmp_path, node):
+    """null and true, not None and True; null and objects are no value of any widget, also not in Python's words."""
+    classes = {**ALL, "Give": Give, "Take": Take}
+    widgets = [
+        name
+        for part in ("required", "optional")
+        for name, declared in ALL[node].INPUT_TYPES().get(part, {}).items()
+        if isinstance(declared[0], list) or declared[0] in CONSTANTS
+    ]
+    for name, value in itertools.product(widgets, [None, True, {"a": None, "b": [True]}]):
+        prompt = alone(node, {name: value})
+        with using(Context(tmp_path, tmp_path, tmp_path, tmp_path)):
+            lines = fault_lines(prompt, Executor(classes).check(prompt), classes)
+        told = [line for line in lines if f"input {name}: " in line]
+        if value is None or isinstance(value, dict):
+            assert len(told) == 1 and json.dumps(value) in told[0], lines
+        for line in told:
+            assert not RAW.search(line.partition("is not one of ")[0]), line
 
 
 TEXTS = [

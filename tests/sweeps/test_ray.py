@@ -72,6 +72,15 @@ def test_two_workers_make_what_one_process_makes(place):
     assert files("out") == files("local")
 
 
+def test_workers_have_as_many_threads_as_a_process_of_its_own(place):
+    """Else the last bit of their pictures would be another one. Ray would give them one each."""
+    save({"1": {"class_type": "ToyThreads", "inputs": {"seed": 1}}})
+    code, _, err = run("--over", "1.seed=1..4")
+    assert code == 0, err
+    alone = subprocess.run([sys.executable, "-c", "import torch; print(torch.get_num_threads())"], capture_output=True)
+    assert results() == dict.fromkeys("0123", int(alone.stdout))
+
+
 def test_a_worker_killed_at_its_third_cell_costs_that_cell_only(place):
     save(toy_nodes.adding(milliseconds=60))
     process = start("--over", "Add.seed=1..20", *RAY)
@@ -172,6 +181,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_made_twice(place):
         made = [entry.cell for entry in entries()]
         assert len(made) == len(set(made)) and recorded <= set(made)
         recorded = set(made)
+    print(f"{KILLS} kills, {len(recorded)} of {cells} cells by then")
     process = process or start(*over)
     process.communicate(timeout=300)
     assert process.returncode == 0

@@ -64,6 +64,30 @@ def test_the_common_beginning_is_computed_once(place):
         assert sum(line.startswith("add") for line in lines) == sum(line.startswith("write") for line in lines) == 12
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_branches_of_their_own_are_each_computed_once(place, order):
+    """Two axes that meet late: neither order makes the other branch wait in the latest prompt alone."""
+
+    def add(number, seed):
+        inputs = {"number": number, "seed": seed, "factor": 1.0, "milliseconds": 0, "broken": ""}
+        return {"class_type": "ToyAdd", "inputs": inputs}
+
+    def number():
+        return {"class_type": "ToyNumber", "inputs": {"value": 0, "sign": "plus"}}
+
+    prompt = {"1": number(), "2": add(["1", 0], 100), "4": number(), "5": add(["4", 0], 200)}
+    prompt |= {"6": add(["2", 0], ["5", 0]), "3": toy_nodes.adding()["3"]}
+    prompt["3"]["inputs"]["number"] = ["6", 0]
+    save(prompt)
+    axes = ["--over", "1.value=1..3"], ["--over", "4.value=10..13"]
+    assert run(*axes[::order][0], *axes[::order][1]) == 0
+    lines = log()
+    starts = ("number", "add 100 ", "add 200 ", "add", "write")
+    counts = [sum(line.startswith(start) for line in lines) for start in starts]
+    assert counts == [3 + 4, 3, 4, 3 + 4 + 12, 12]
+    assert sorted(results().values()) == sorted(a + 100 + b + 200 for a in range(1, 4) for b in range(10, 14))
+
+
 def test_an_output_that_nothing_changes_is_in_every_cell(place):
     prompt = toy_nodes.adding()
     prompt["4"] = {"class_type": "ToyText", "inputs": {"text": "the same", "flag": True}}
@@ -297,24 +321,30 @@ def test_ctrl_c_stops_and_says_so(place):
 @needs_signals
 def test_killed_at_any_moment_nothing_is_lost_or_made_twice(place):
     """SIGKILL and SIGINT in turn, at random moments; what had been recorded is never made again."""
-    cells = 60
-    save(toy_nodes.adding(milliseconds=10))
+    cells = 200 if KILLS > 10 else 60
+    save(toy_nodes.adding(milliseconds=40 if KILLS > 10 else 10))
     recorded: set[str] = set()
+    early = 0
     for kill in range(KILLS):
         process = start("--over", f"Add.seed=1..{cells}")
-        if process.stdout.readline():  # it makes cells
+        if kill % 5 == 4:  # while it starts, or goes through what is there
+            time.sleep(random.random() * 2)
+        elif process.stdout.readline():  # it makes cells
             time.sleep(random.random() * 0.1)
+        early += process.poll() is None
         process.send_signal(signal.SIGKILL if kill % 2 else signal.SIGINT)
         process.communicate(timeout=60)
         made = [entry.cell for entry in read_ledger(Path("out/ledger.jsonl"))]
         assert len(made) == len(set(made)) and recorded <= set(made)
         recorded = set(made)
+    print(f"{early} of {KILLS} kills before the end, {len(recorded)} of {cells} cells by then")
     process = start("--over", f"Add.seed=1..{cells}")
     process.communicate(timeout=120)
     assert process.returncode == 0
     entries = [entry.cell for entry in read_ledger(Path("out/ledger.jsonl"))]
     assert len(entries) == len(set(entries)) == cells
-    assert results() == {f"{seed - 1:02}": 3 + seed for seed in range(1, cells + 1)}
+    width = len(str(cells - 1))
+    assert results() == {f"{seed - 1:0{width}}": 3 + seed for seed in range(1, cells + 1)}
     assert not list(Path("out").rglob("*.part"))
 
 

@@ -96,6 +96,19 @@ class ToyWrite:
         return {"ui": {"number": [number]}}
 
 
+class ToyThreads(ToyWrite):
+    """Writes how many threads torch has."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"seed": ("INT", {})}})
+
+    def work(self, seed):
+        import torch
+
+        context.current().output_dir.mkdir(parents=True, exist_ok=True)
+        (context.current().output_dir / "threads.txt").write_text(f"{torch.get_num_threads()}")
+        return {"ui": {}}
+
+
 class ToyText(ToyWrite):
     """Writes what it is given."""
 
@@ -107,7 +120,7 @@ class ToyText(ToyWrite):
         return {"ui": {}}
 
 
-NODE_CLASS_MAPPINGS = {each.__name__: each for each in (ToyNumber, ToyAdd, ToyJudge, ToyWrite, ToyText)}
+NODE_CLASS_MAPPINGS = {each.__name__: each for each in (ToyNumber, ToyAdd, ToyJudge, ToyWrite, ToyThreads, ToyText)}
 NODE_DISPLAY_NAME_MAPPINGS = {"ToyAdd": "Add"}
 
 
