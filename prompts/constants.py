@@ -7,6 +7,7 @@ any type.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -33,6 +34,9 @@ def misplaced_constants(
         if node_class is None or node_class.__module__.partition(".nodes")[0] != OWN:
             continue
         inputs = inputs_of(prompt[node_id])
+        for name in _unknown_links(node_class, inputs):
+            known = ", ".join(_inputs(node_class)) or "none"
+            yield node_id, name or "''", f"linked to {{}}, but the node has no such input; it has {known}", inputs[name]
         for name, (kind, is_required) in _inputs(node_class).items():
             if name not in inputs or is_link(inputs[name]):
                 continue
@@ -45,6 +49,14 @@ def misplaced_constants(
             fits = "FLOAT" in kind.split(",") and isinstance(value, int | float) and not isinstance(value, bool)
             if not absent and not fits:
                 yield node_id, name, f"expected a link to a {kind} output, not the value {{}}", value
+
+
+def _unknown_links(node_class: Any, inputs: Mapping[str, Any]) -> list[str]:
+    """Linked inputs that the class doesn't have: its function would be called with them."""
+    known = {name for part in node_class.INPUT_TYPES().values() for name in part}
+    unknown = [name for name, value in inputs.items() if is_link(value) and name not in known]
+    takes_any = unknown and inspect.getfullargspec(getattr(node_class, node_class.FUNCTION)).varkw is not None
+    return [] if takes_any else unknown
 
 
 def _is_no_value(value: Any, kind: str) -> bool:

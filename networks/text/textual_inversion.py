@@ -73,7 +73,8 @@ def _tensors(content: object, path: Path, depth: int, left: list[int]) -> Iterat
     left[0] -= 1
     if depth > MAX_DEPTH or left[0] < 0:
         raise CheckpointError(
-            f"{path}: dicts and lists nested more than {MAX_DEPTH} deep, or of more than {MAX_ENTRIES} entries, expected vectors"
+            f"{path}: dicts and lists nested more than {MAX_DEPTH} deep, or of more than {MAX_ENTRIES} entries, "
+            "expected vectors"
         )
     if isinstance(content, Tensor):
         yield content

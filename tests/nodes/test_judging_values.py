@@ -131,6 +131,16 @@ def test_a_wrong_value_is_told_before_the_work_as_the_file_has_it(tmp_path, node
             assert not RAW.search(line.partition("is not one of ")[0]), line
 
 
+@pytest.mark.parametrize("name", ["", "no such"])
+def test_a_link_to_an_input_that_is_not_there_is_told_before_the_work(tmp_path, name):
+    classes = {**ALL, "Give": Give, "Take": Take}
+    for node in ALL:
+        prompt = alone(node, {name: ["1", 0]})
+        with using(Context(tmp_path, tmp_path, tmp_path, tmp_path)):
+            lines = fault_lines(prompt, Executor(classes).check(prompt), classes)
+        assert any("but the node has no such input; it has" in line for line in lines), node
+
+
 TEXTS = [
     (node, name)
     for node, cls in ALL.items()
