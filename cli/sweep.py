@@ -76,7 +76,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="check all cells and run none")
     parser.add_argument("--yes", action="store_true", help=f"allow more than {MANY} cells")
-    parser.add_argument("--retry-failed", action="store_true", help="run the cells that failed again")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed cells again")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
     parser.add_argument(
         "--ray",
