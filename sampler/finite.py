@@ -17,7 +17,7 @@ def check_finite(x: torch.Tensor, name: str) -> None:
 
 
 class Watch:
-    """Notices NaN without making a device wait: each step leaves a sum, read at the end (on the CPU, at once)."""
+    """Notices NaN without making a device wait: each step leaves a sum, all read at the end (on the CPU, at once)."""
 
     def __init__(self, x: torch.Tensor, timesteps: Sequence[float]) -> None:
         self.at_once, self.timesteps = x.device.type == "cpu", timesteps
@@ -32,8 +32,9 @@ class Watch:
 
     def check(self) -> None:
         """At the end of a run, raises NotFiniteError for the first step that left NaN or infinity."""
-        for i, total in self.sums:
-            if not math.isfinite(total.item()):
+        steps, sums = zip(*self.sums, strict=True) if self.sums else ((), ())
+        for i, total in zip(steps, torch.stack(sums).tolist() if sums else (), strict=True):
+            if not math.isfinite(total):
                 self.refuse(i)
 
     def refuse(self, i: int) -> None:

@@ -209,11 +209,20 @@ def slerp(a: torch.Tensor, b: torch.Tensor, weight: float) -> torch.Tensor:
     if a.shape != b.shape:
         raise ValueError(f"slerp between {tuple(a.shape)} and {tuple(b.shape)}, expected one shape")
     per_sample = (-1, *[1] * (a.ndim - 1))
-    u, v = a.flatten(1).double(), b.flatten(1).double()
+    wide = widest(a.device)
+    u, v = a.flatten(1).to(wide), b.flatten(1).to(wide)
     cosine = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))
     theta = cosine.clamp(-1, 1).acos()
     straight = theta.sin().abs() < 1e-6
     sine = torch.where(straight, 1.0, theta.sin())
     w_a = torch.where(straight, 1.0 - weight, ((1 - weight) * theta).sin() / sine)
     w_b = torch.where(straight, weight, (weight * theta).sin() / sine)
-    return (w_a.view(per_sample) * a.double() + w_b.view(per_sample) * b.double()).to(a.dtype)
+    return (w_a.view(per_sample) * a.to(wide) + w_b.view(per_sample) * b.to(wide)).to(a.dtype)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """float64, or float32 on a device that has no float64, as Apple's."""
+    try:
+        return torch.zeros(1, dtype=torch.float64, device=device).dtype
+    except TypeError:
+        return torch.float32

@@ -16,7 +16,7 @@ from .finite import check_finite
 from .guidance import Guidance, Threshold, X0Filter, quantizer
 from .inpaint import Inpaint
 from .inversion import FixedPoint, Replay, invert_steps
-from .noise import NoiseSource, OneForAll, SequentialNoise
+from .noise import NoiseSource, OneForAll, SequentialNoise, widest
 from .predictor import Corrector, Model, Predictor, make_predictor
 from .schedule import Schedule, make_schedule
 
@@ -470,8 +470,8 @@ def published_attributes(
 ) -> dict[str, np.ndarray | torch.Tensor]:
     """The attributes of the published sampler after make_schedule, counted from the clean end.
 
-    Tensors are float32 on `device`, but `ddim_sigmas` is float64, and `ddim_timesteps` and `ddim_alphas_prev` are
-    arrays, as published. `original` is the run over every training timestep.
+    Tensors are float32 on `device`, but `ddim_sigmas` is float64 where the device has it, and `ddim_timesteps` and
+    `ddim_alphas_prev` are arrays, as published. `original` is the run over every training timestep.
     """
     a = alpha_bar_of(model)
 
@@ -495,7 +495,7 @@ def published_attributes(
         "ddim_sigmas_for_original_num_steps": original.sigma[::-1],
     }
     as_they_are = {
-        "ddim_sigmas": torch.from_numpy(run.sigma[::-1].copy()).to(device),
+        "ddim_sigmas": torch.from_numpy(run.sigma[::-1].copy()).to(device, widest(device)),
         "ddim_timesteps": run.timesteps[::-1].copy(),
         "ddim_alphas_prev": run.alpha_bar[:0:-1].copy(),
     }
