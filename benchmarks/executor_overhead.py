@@ -3,7 +3,7 @@
     python benchmarks/executor_overhead.py [--comfyui DIR]
 
 With a ComfyUI checkout (and its requirements) ComfyUI's own PromptExecutor runs the same prompts in the same process,
-validation included on both sides, as its server would do it, and ComfyUI is started as well. Times are processor time,
+with its classic cache, validation included on both sides, and ComfyUI is started as well. Times are processor time,
 so that a busy machine counts little; the best of three, each with a fresh executor (ComfyUI: one).
 """
 
@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import gc
 import importlib
+import inspect
 import logging
 import os
 import resource
@@ -124,8 +125,12 @@ def theirs(folder: Path) -> Callable[[dict], Callable[[], None]]:
         def send_sync(self, *message) -> None:
             pass
 
+    options = {}
+    if "cache_args" in inspect.signature(execution.PromptExecutor).parameters:  # after 0.3.64, and needed there
+        options = {"cache_type": execution.CacheType.CLASSIC, "cache_args": {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}}
+
     def prepare(prompt: dict) -> Callable[[], None]:
-        executor = execution.PromptExecutor(NoServer())
+        executor = execution.PromptExecutor(NoServer(), **options)
 
         def run() -> None:
             valid, error, outputs, _ = asyncio.run(execution.validate_prompt("id", prompt, None))

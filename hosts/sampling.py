@@ -142,6 +142,6 @@ def run_inversion(predict: Predict, latent: Tensor, schedule: Schedule, solve: F
         x_T=x.cpu(),
         eps=((x - float(schedule.signal[0]) * latent) / float(schedule.noise[0])).cpu(),
         replay=replay,
-        residuals=[step.residual.max().item() for step in seen],
+        residuals=torch.stack([step.residual.max() for step in seen]).tolist(),
         calls=sum(step.calls for step in seen),
     )

@@ -239,10 +239,12 @@ class Autoencoder(nn.Module):
         if not given.isfinite().all():
             raise ValueError(f"{what}: the input has NaN or infinity, expected finite numbers")
         result, dtype = code(self), str(self.quant_conv.weight.dtype).removeprefix("torch.")
-        if not result.isfinite().all() and dtype != "float32":
+        finite = bool(result.isfinite().all())
+        if not finite and dtype != "float32":
             log.warning("%s: the autoencoder overflowed in %s, trying again in float32", what, dtype)
             result, dtype = code(copy.deepcopy(self).float()), "float32"
-        if not result.isfinite().all():
+            finite = bool(result.isfinite().all())
+        if not finite:
             raise ValueError(f"{what}: the autoencoder gave NaN or infinity in {dtype}, expected finite numbers")
         return result
 

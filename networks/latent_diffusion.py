@@ -140,9 +140,9 @@ class LatentDiffusion(nn.Module):
     def q_sample(self, x_start: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
         """x_t of scaled latents x_start at timesteps t (b,): sqrt(a) x0 + sqrt(1 - a) noise (Ho et al. 2020, eq. 4)."""
         noise = torch.randn_like(x_start) if noise is None else noise
-        shape = (-1,) + (1,) * (x_start.ndim - 1)
-        alpha_bar = self.alphas_cumprod.to(t.device)[t].reshape(shape)
-        return alpha_bar.sqrt().to(x_start) * x_start + (1 - alpha_bar).sqrt().to(x_start) * noise
+        shape, a = (-1,) + (1,) * (x_start.ndim - 1), self.alphas_cumprod
+        signal, sigma = (level.to(x_start)[t.to(x_start.device)].reshape(shape) for level in (a.sqrt(), (1 - a).sqrt()))
+        return signal * x_start + sigma * noise
 
     def encode_text(self, texts: Sequence[str], skip: int | None = None) -> Tensor:
         """Prompts to conditioning (b, n, width) in float32: weights, long texts and `skip` as `encode_tokens` has them.

@@ -101,19 +101,25 @@ class PromptGuide:
         sides = ((POSITIVE, positive), (NEGATIVE, negative))
         self.parts = [part for side, entries in sides for entry in entries if (part := self._placed(side, entry))]
         self.mixes: dict[tuple[int, ...], Mix] = {}
+        for i in range(len(schedule)):  # what is made of weights is read back: before the run, not in it
+            self._mix(i, self._sides(i))
 
     def __call__(self, x: Tensor, t: Tensor, i: int) -> Guided:
         """The guided output for x (b, c, h, w) at the timesteps t (b,), step `i`."""
-        scale, guidance = self.scales[i], self.guidance
-        passes = guidance.passes(scale)
-        if not passes.cond:
-            (uncond,) = self._outputs(x, t, i, (NEGATIVE,))
-            return Guided(uncond, uncond)
-        if not passes.uncond:
-            return Guided(*self._outputs(x, t, i, (POSITIVE,)))
-        cond, uncond = self._outputs(x, t, i, (POSITIVE, NEGATIVE))
-        guided = cfg(cond, uncond, scale)
+        sides, guidance = self._sides(i), self.guidance
+        outputs = self._outputs(x, t, i, sides)
+        if sides == (NEGATIVE,):
+            return Guided(outputs[0], outputs[0])
+        if sides == (POSITIVE,):
+            return Guided(outputs[0])
+        cond, uncond = outputs
+        guided = cfg(cond, uncond, self.scales[i])
         return Guided(rescale(guided, cond, guidance.rescale) if guidance.rescale else guided, uncond)
+
+    def _sides(self, i: int) -> tuple[int, ...]:
+        """The sides that have a weight at step `i`."""
+        passes = self.guidance.passes(self.scales[i])
+        return (POSITIVE,) * passes.cond + (NEGATIVE,) * passes.uncond
 
     def _placed(self, side: int, entry: Entry) -> Part | None:
         height, width = self.shape[-2:]

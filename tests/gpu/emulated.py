@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 import torch
@@ -43,11 +44,15 @@ INDEXES = (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_)
 
 
 class Read(NamedTuple):
-    """A wait of the host for the device: where in the package, for what, and after how many calls of the model."""
+    """A wait of the host for the device.
+
+    place: where in the package; operation: for what; calls: of the model, before it; inside: of a run's steps
+    """
 
     place: str
     operation: str
     calls: int
+    inside: bool
 
 
 class Wrapped(torch.Tensor):
@@ -101,6 +106,9 @@ class Gpu(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Callable, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
+        if func._can_decompose():  # in inference mode composite operations come whole
+            with self:
+                return func.decompose(*args, **kwargs)
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         here = [leaf for leaf in given if isinstance(leaf, Wrapped)]
         asked = kwargs.get("device")
@@ -113,7 +121,8 @@ class Gpu(TorchDispatchMode):
         elif kind is not aten._to_copy:
             self._check_devices(kind, given)
         if self._waits(kind, args, here, target):
-            self.reads.append(Read(_place(), str(func), self.calls))
+            place, inside = _place()
+            self.reads.append(Read(place, str(func), self.calls, inside))
             self.places.add(self.reads[-1].place)
         if asked is not None:
             kwargs["device"] = CPU
@@ -179,26 +188,35 @@ def emulated(doubles: bool = True) -> Iterator[Gpu]:
     """The device, at work; without `doubles` it has no float64."""
     gpu, generator = Gpu(doubles), torch.Generator
     torch.Generator = Generator
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # else a parameter's type would change around it
     try:
         with _Functions(), gpu:
             yield gpu
     finally:
         torch.Generator = generator
+        torch.__future__.set_overwrite_module_params_on_conversion(False)
 
 
 def _held(leaf: object) -> object:
     return leaf.held if isinstance(leaf, Wrapped) else leaf
 
 
-def _place() -> str:
-    """The innermost function of the package that is at work, as file:name; of the tests, if there is none."""
-    frame, tests = sys._getframe(1), None
+STEPS = ("sampler/ddim.py:ddim_steps", "sampler/inversion.py:invert_steps")
+
+
+def _place() -> tuple[str, bool]:
+    """The innermost function of the package that is at work, as file:name, and whether a step is.
+
+    Of the tests' functions, if there is none of the package.
+    """
+    names = list(_names(sys._getframe(1)))
+    own = [name for name in names if not name.startswith("tests/")]
+    return [*own, *names, "nowhere"][0], any(name in STEPS for name in names)
+
+
+def _names(frame: FrameType | None) -> Iterator[str]:
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(ROOT) and path != Path(__file__) and ".venv" not in path.parts:
-            name = f"{path.relative_to(ROOT)}:{frame.f_code.co_qualname.partition('.<locals>')[0]}"
-            if not name.startswith("tests/"):
-                return name
-            tests = tests or name
+            yield f"{path.relative_to(ROOT)}:{frame.f_code.co_qualname.partition('.<locals>')[0]}"
         frame = frame.f_back
-    return tests or "nowhere"
