@@ -104,7 +104,8 @@ class ScheduledGuider(comfy.samplers.CFGGuider):
     def needs_both(self, model_options: dict) -> bool:
         """Whether something on the model may count on both passes, whatever their weight."""
         own = self.model_options.get("disable_cfg1_optimization", False)  # a run's copy has it for CFG++ too
-        return own or any(changes_guidance(model_options, key) for key in CFG_CHANGES)
+        cached = memory_of(model_options) is not None  # a cache measures what goes through the network together
+        return own or cached or any(changes_guidance(model_options, key) for key in CFG_CHANGES)
 
     def find(self, timestep: Tensor) -> int:
         """The step that a level belongs to: the last one that starts there or before."""

@@ -8,6 +8,7 @@ from . import (
     autoencoding,
     conditioning,
     controlnet,
+    curves,
     images,
     latent_files,
     latents,
@@ -36,6 +37,7 @@ STAND_IN_CLASS_MAPPINGS: dict[str, type] = {
         outlines,
         masks,
         primitives,
+        curves,
     )
     for name in module.__all__
 }

@@ -108,7 +108,9 @@ def test_a_patch_is_obeyed_as_by_comfyuis_ddim(comfy, side, patch):
     made, calls = assert_as_comfyuis(comfy, more)
     assert_as_comfyuis(comfy, more, denoise=0.6)
     assert_as_comfyuis(comfy, more, cfg=1.0)
-    if patch[1] != "APG":  # which divides by the scale
+    if patch[1] in ("EasyCacheNode", "LazyCacheNode"):
+        assert_as_comfyuis(comfy, more, cfg=0.0)  # what it skips hangs on both passes
+    elif patch[1] != "APG":  # which divides by the scale
         assert_same(ours(more, STEPS, cfg=0.0), comfyuis(comfy, more, STEPS, cfg=0.0))
     plain, all_calls = assert_as_comfyuis(comfy, side)
     assert (made - plain).abs().max() > 0.05  # it does something

@@ -95,6 +95,27 @@ def test_the_same_latents_in_both(hosts, workflow):
         assert apart[-1] <= 1e-4, name
 
 
+def with_curve_editor(prompt):
+    """ComfyUI's Curve Editor, by Curve (DDIM), as the sampler's guidance."""
+    points = [[0.0, 0.75], [0.3, 0.7], [1.0, 0.1]]
+    drawn = {"class_type": "CurveEditor", "inputs": {"curve": {"points": points, "interpolation": "monotone_cubic"}}}
+    curve = {"curve": "1", "drawn": ["drawn", 0], "drawn_range": "1, 9"}
+    nodes = {**prompt, "drawn": drawn, "curve": {"class_type": "DDIMCurve", "inputs": curve}}
+    (sampler,) = (node_id for node_id, node in prompt.items() if node["class_type"] == "DDIMSampler")
+    inputs = {**prompt[sampler]["inputs"], "guidance_schedule": ["curve", 0]}
+    return {**nodes, sampler: {"class_type": "DDIMSampler", "inputs": inputs}}
+
+
+def test_comfyuis_curve_editor_drives_a_run_in_both(hosts):
+    if "CurveEditor" not in hosts[1][0]:
+        pytest.skip("this ComfyUI has no CurveEditor")
+    workflow = ROOT / "workflows" / "text_to_image.json"
+    ours, theirs = (dict(latents(host, workflow, with_curve_editor))["DDIMSampler 0"] for host in hosts)
+    assert (ours - theirs).abs().max() * SCALE <= 1e-4
+    usual = dict(latents(hosts[0], workflow))["DDIMSampler 0"]
+    assert (ours - usual).abs().max() * SCALE > 0.1
+
+
 def guessing(prompt):
     """The ControlNet in guess mode, and the negative prompt without it."""
     by_class = {node["class_type"]: (node_id, dict(node["inputs"])) for node_id, node in prompt.items()}

@@ -1,13 +1,14 @@
 """Runs in parts, by the sampler's start_step, end_step and leftover_noise; and what the plot shows of a run."""
 
 import math
+import re
 from itertools import pairwise
 
 import pytest
 import torch
 from comfyui_ddim.demo import SHIPPED
 from comfyui_ddim.executor.context import Context, using
-from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
+from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, STAND_IN_CLASS_MAPPINGS
 from comfyui_ddim.nodes.chart import areas
 from comfyui_ddim.nodes.plot import trace
 from comfyui_ddim.sampler import make_schedule
@@ -182,3 +183,33 @@ def test_a_drawn_curve_stands_for_values_between_low_and_high():
         node("DDIMCurve").make(["5"], values=[1.0], drawn=[Drawn()])
     with pytest.raises(ValueError, match=r"drawn is 3\.0, expected a curve from ComfyUI's Curve Editor"):
         node("DDIMCurve").make(["5"], drawn=[3.0])
+
+
+def test_the_runner_s_curve_editor():
+    """Points in any order; the cubic one goes through them, rises only where they do, is level where two are."""
+    points = [[1.0, 0.0], [0.0, 0.2], [0.25, 0.8], [0.5, 0.8]]
+    editor = STAND_IN_CLASS_MAPPINGS["CurveEditor"]()
+    (lines,) = editor.give({"points": points, "interpolation": "linear"})
+    assert [lines.interp(x) for x in (-1, 0.125, 0.75, 2)] == pytest.approx([0.2, 0.5, 0.4, 0.0])
+    (cubic,) = editor.give({"points": points, "interpolation": "monotone_cubic"})
+    assert [cubic.interp(x) for x, _ in points] == pytest.approx([y for _, y in points])
+    values = [cubic.interp(i / 100) for i in range(101)]
+    assert values[:26] == sorted(values[:26]) and max(values) == pytest.approx(0.8)
+    assert values[25:51] == pytest.approx([0.8] * 26) and values[50:] == sorted(values[50:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (3, "curve is '3', expected 1 to 1000 points"),
+        ({"points": []}, "expected 1 to 1000 points"),
+        ({"points": [[0, 0], [0.5]]}, r"curve point '\[0.5\]', expected two numbers"),
+        ({"points": [[0, 0], [1, float("nan")]]}, r"curve point '\[1, nan\]', expected two numbers"),
+        ({"points": [[0, 10**400]]}, "expected two numbers"),
+        ({"points": [[0, 0]], "interpolation": "steps"}, "is 'steps', expected one of monotone_cubic, linear"),
+    ],
+)
+def test_what_is_no_curve_is_said(given, said):
+    with pytest.raises(ValueError, match=said):
+        STAND_IN_CLASS_MAPPINGS["CurveEditor"]().give(given)
+    assert re.search(said, STAND_IN_CLASS_MAPPINGS["CurveEditor"].VALIDATE_INPUTS(given))
