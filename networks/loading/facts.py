@@ -69,7 +69,7 @@ def check_facts(facts: Facts) -> Facts:
     """The facts, if each can be one; else CheckpointError with its name, what came and what was expected."""
     for name, rule in RULES.items():
         if name in facts and not rule.holds(facts[name]):
-            came = repr(facts[name])
+            came = repr(facts[name]) if isinstance(facts[name], str) else json.dumps(facts[name], default=repr)
             came = came if len(came) <= 80 else f"{came[:80]}..."
             raise CheckpointError(f"{name} {came}, expected {rule.expected}")
     steps, start, end = (
