@@ -1,6 +1,6 @@
 """What the executor itself costs per node, on chains and fans, for each cache; and what a start costs.
 
-    python benchmarks/executor_overhead.py [--comfyui DIR]
+    python benchmarks/executor_overhead.py [--comfyui DIR] [--no-starts]
 
 With a ComfyUI checkout (and its requirements) ComfyUI's own PromptExecutor runs the same prompts in the same process,
 with its classic cache, validation included on both sides, and ComfyUI is started as well. Times are processor time,
@@ -196,8 +196,11 @@ def main() -> None:
     """Print the starts, then the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--comfyui", type=Path, help="a ComfyUI checkout to compare with")
-    folder = parser.parse_args().comfyui
-    print_starts(folder and folder.resolve())
+    parser.add_argument("--starts", action=argparse.BooleanOptionalAction, default=True, help="measure starts too")
+    args = parser.parse_args()
+    folder = args.comfyui
+    if args.starts:
+        print_starts(folder and folder.resolve())
     runners = {f"ours, {cache}": ours(cache) for cache in ("classic", "lru", "none")}
     if folder is not None:
         runners["ComfyUI"] = theirs(folder.resolve())
