@@ -24,6 +24,6 @@ def test_on_a_device(name):
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=600,
+        timeout=1800,
     )
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
