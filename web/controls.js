@@ -8,6 +8,7 @@ import { say } from './words.js'
 /** A row of buttons that draw a preset from the curve's first value to its last. */
 export function presetButtons(picture) {
   const draw = (name) => {
+    if (picture.state.wired) return
     const { curve } = picture.state
     const [start, end] = curve ? [0, 1].map((u) => tidy(curve.at(u), 1e-3)) : [7.5, 1]
     picture.chosen = -1

@@ -17,8 +17,11 @@ function dress() {
 }
 
 export class CurveView {
-  /** What is shown: a curve or null, how many steps it has, held ends of the axis, words over it and below it. */
-  state = { curve: null, steps: 20, low: null, high: null, notice: '', foot: '' }
+  /**
+   * What is shown: a curve or null, how many steps it has, held ends of the axis, words over it and below it, and whether
+   * a wire decides in its place, over which nothing is drawn.
+   */
+  state = { curve: null, steps: 20, low: null, high: null, notice: '', foot: '', wired: false }
   /** The point that keys work on, and the step under the mouse: indices, or -1. */
   chosen = -1
   over = -1
@@ -79,6 +82,7 @@ export class CurveView {
     this.svg.replaceChildren(...axes(frame), ...parts, ...this.#handles(frame), this.#foot(frame, values))
     this.#describe(frame, values, steps, notice)
     for (const input of this.ends) input.follow(frame, this.state)
+    for (const button of this.element.querySelectorAll('.ddim-curve-presets button')) button.disabled = this.state.wired
   }
 
   #describe(frame, values, steps, notice) {

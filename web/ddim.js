@@ -56,6 +56,8 @@ class CurveWidget {
       serialize: false,
     })
     this.widget.serialize = false
+    // The editor's side panel gives each widget that it lists its own width, on the node too; the node's counts.
+    Object.defineProperty(this.widget, 'width', { get: () => undefined, set: () => {} })
     node.properties.steps ??= STEPS
     letTheEditorPan(this.picture.element)
   }
@@ -87,7 +89,7 @@ class CurveWidget {
     if (seen === this.seen) return
     this.seen = seen
     const foot = say(counted === null ? 'alone' : 'steps', { steps })
-    this.picture.show({ ...this.curve(values, steps, notice), steps, low, high, foot })
+    this.picture.show({ ...this.curve(values, steps, notice), steps, low, high, foot, wired: Boolean(notice) })
   }
 
   /** Where nodes are elements of the page, undo makes the node anew but leaves the old one's picture standing. */

@@ -6,14 +6,18 @@
  */
 
 import { tidy } from './curve.js'
-import { addPoint, hitLine, hitPoint, isEnd, movePoint, pointAt, removePoint, toU, U_STEP, valueStep } from './geometry.js'
+import { addPoint, hitLine, hitPoint, isEnd, movePoint, pointAt, removePoint, toU, toX, toY, U_STEP, valueStep } from './geometry.js'
 
 const OUT = 26
+/** How far the mouse goes, in pixels, before a press is a drag: one that only trembles changes no number. */
+const START = 3
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] }
 
 export class Pointer {
   /** Whether something has been drawn that `done` hasn't been told of. */
   #unfinished = false
+  /** Where a press began and how far from it the point is, until it is let go; `moving` once it is a drag. */
+  #grip = null
 
   constructor(picture) {
     this.picture = picture
@@ -22,7 +26,7 @@ export class Pointer {
     listen('pointermove', this.#move)
     listen('pointerdown', this.#down)
     listen('pointerup', this.#up)
-    listen('pointercancel', this.#up)
+    listen('pointercancel', this.#cancel)
     listen('pointerleave', () => this.#look(-1))
     listen('dblclick', this.#add)
     listen('contextmenu', this.#drop)
@@ -58,7 +62,10 @@ export class Pointer {
     const { frame, points } = picture
     const hit = hitPoint(frame, points, x, y)
     picture.chosen = hit < 0 && hitLine(frame, points, x, y) ? this.#insert(x, y) : hit
-    if (picture.chosen >= 0) {
+    const point = picture.points?.[picture.chosen]
+    if (point) {
+      const [u, value] = point
+      this.#grip = { x, y, right: toX(frame, u) - x, down: toY(frame, value) - y, moving: hit < 0 }
       picture.held = picture.range
       picture.svg.setPointerCapture(event.pointerId)
     }
@@ -70,10 +77,12 @@ export class Pointer {
     if (!picture.held) return this.#hover(x, y)
     event.stopPropagation()
     const { frame, points, chosen } = picture
-    if (!points?.[chosen]) return
+    const grip = this.#grip
+    grip.moving ||= Math.hypot(x - grip.x, y - grip.y) > START
+    if (!points?.[chosen] || !grip.moving) return
     const out = Math.max(frame.top - y, y - frame.top - frame.height, frame.left - x, x - frame.left - frame.width)
     picture.leaving = out > OUT && !isEnd(points, chosen)
-    this.#draw(movePoint(points, chosen, ...pointAt(frame, x, y)))
+    this.#draw(movePoint(points, chosen, ...pointAt(frame, x + grip.right, y + grip.down)))
   }
 
   #up(event) {
@@ -85,6 +94,12 @@ export class Pointer {
     picture.leaving = false
     this.#finish()
     picture.render()
+  }
+
+  /** The page took the finger or the mouse away: the point stays where it was last. */
+  #cancel(event) {
+    this.picture.leaving = false
+    this.#up(event)
   }
 
   #add(event, x, y) {
@@ -99,6 +114,7 @@ export class Pointer {
   #drop(event, x, y) {
     event.preventDefault()
     event.stopPropagation()
+    if (this.picture.held) return // a finger that rests on a point before it drags it
     const { points, frame } = this.picture
     if (points) this.#remove(hitPoint(frame, points, x, y))
     this.#finish()
@@ -120,7 +136,9 @@ export class Pointer {
 
   #key(event) {
     const { points } = this.picture
-    if (!points || event.ctrlKey || event.metaKey || event.altKey || !this.#pressed(event, points)) return
+    if (event.ctrlKey || event.metaKey || event.altKey) return
+    const removes = event.key === 'Delete' || event.key === 'Backspace' // the editor would remove the whole node
+    if (!(points && this.#pressed(event, points)) && !removes) return
     event.preventDefault()
     event.stopPropagation()
     this.picture.render()

@@ -19,9 +19,25 @@ export function stepsDownstream(node) {
 
 const isLinked = (node, name) => node.inputs?.some((input) => input.widget?.name === name && input.link != null) ?? false
 
-function targets(node) {
-  const links = node.outputs?.flatMap((output) => output.links ?? []) ?? []
-  return links.map((id) => linkOf(node.graph, id)?.target_id).map((id) => node.graph.getNodeById(id)).filter(Boolean)
+const targets = (node) => node.outputs?.flatMap((output) => ends(node.graph, output.links)) ?? []
+
+/** The nodes that links of a graph lead to, in and out of subgraphs; none for a node that is moved between two graphs. */
+function ends(graph, links) {
+  if (!graph) return []
+  return (links ?? []).flatMap((id) => {
+    const { target_id: target, target_slot: slot } = linkOf(graph, id) ?? {}
+    if (target === undefined) return []
+    if (target === graph.outputNode?.id) return hosts(graph).slice(0, 1).flatMap((host) => ends(host.graph, host.outputs[slot]?.links))
+    const node = graph.getNodeById(target)
+    const isHost = node?.subgraph && !node.widgets?.some((widget) => widget.name === 'steps')
+    return isHost ? ends(node.subgraph, node.subgraph.inputs[slot]?.linkIds) : node ? [node] : []
+  })
+}
+
+/** The nodes that a subgraph is shown as. */
+function hosts(subgraph) {
+  const { rootGraph } = subgraph
+  return [rootGraph, ...rootGraph.subgraphs.values()].flatMap((graph) => graph.nodes).filter((node) => node.subgraph === subgraph)
 }
 
 const linkOf = (graph, id) => graph.links.get?.(id) ?? graph.links[id]

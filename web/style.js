@@ -11,7 +11,8 @@ export const STYLE = `
   flex: 1; min-width: 0; padding: 2px 4px; overflow: hidden; font: inherit; color: inherit; cursor: pointer;
   background: var(--comfy-input-bg, #222); border: 1px solid var(--border-color, #4e4e4e); border-radius: 4px;
 }
-.ddim-curve-presets button:hover { border-color: var(--line); }
+.ddim-curve-presets button:enabled:hover { border-color: var(--line); }
+.ddim-curve-presets button:disabled { cursor: default; opacity: 0.4; }
 .ddim-curve-presets button:focus-visible { outline: 1px solid var(--line); }
 .ddim-curve-box { position: relative; flex: 1; min-height: 0; background: var(--comfy-input-bg, #222); border-radius: 4px; }
 .ddim-curve-plot { position: absolute; inset: 0; width: 100%; height: 100%; outline: none; touch-action: none; user-select: none; border-radius: 4px; }

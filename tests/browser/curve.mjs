@@ -3,12 +3,14 @@
 const part = async (page, selector) =>
   (await page.evaluateHandle((selector) => curveOf('DDIMCurve').querySelector(selector), selector)).asElement()
 
-/** The curve as the page has it: its text, its points and lines on the screen, and what it says. */
-export const curve = (page, type = 'DDIMCurve') =>
-  page.evaluate((type) => {
-    const element = curveOf(type)
+/** The curve as the page has it: its text, its points and lines on the screen, and what it says; `nth` of several. */
+export const curve = (page, type = 'DDIMCurve') => nthCurve(page, { type, nth: 0 })
+
+export const nthCurve = (page, { type = 'DDIMCurve', nth }) =>
+  page.evaluate(([type, nth]) => {
+    const element = curveOf(type, nth)
     const middle = (shape) => shape.getBoundingClientRect()
-    const [plot, node] = [element.querySelector('svg'), nodeOf(type)]
+    const [plot, node] = [element.querySelector('svg'), nodeOf(type, nth)]
     return {
       text: node.widgets.find((widget) => widget.name === 'curve')?.value ?? null,
       points: [...plot.querySelectorAll('.point')].map(middle).map((box) => [box.x + box.width / 2, box.y + box.height / 2]),
@@ -18,8 +20,10 @@ export const curve = (page, type = 'DDIMCurve') =>
       foot: plot.querySelector('.foot').textContent,
       box: plot.getBoundingClientRect().toJSON(),
       inside: [plot.getBoundingClientRect(), element.parentElement.getBoundingClientRect()].map((box) => box.toJSON()),
+      shown: element.isConnected && element.checkVisibility(),
+      steps: plot.querySelectorAll('.step').length,
     }
-  }, type)
+  }, [type, nth])
 
 /** Drags from one place on the screen to another. */
 export async function drag(page, { from, to, button = 'left' }) {
@@ -39,6 +43,9 @@ export async function press(page, keys) {
 }
 
 export const preset = async (page, name) => (await part(page, `button[name="${name}"]`)).click()
+
+/** Clicks on a preset that may not be clickable. */
+export const tryPreset = async (page, name) => (await part(page, `button[name="${name}"]`)).click({ force: true })
 
 /** Types a number in at the end of the axis. */
 export async function axis(page, { end, value }) {

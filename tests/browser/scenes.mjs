@@ -8,12 +8,13 @@ export async function arrive(page) {
   await listen(page)
 }
 
-/** Keeps what ComfyUI tells the page while prompts run, in `told`; `nodeOf` and `curveOf` find a node and its picture. */
+/** Keeps what ComfyUI tells the page while prompts run, in `told`; `nodeOf` and `curveOf` find a node on the screen and its picture. */
 const listen = (page) =>
   page.evaluate(() => {
     window.told = []
-    window.nodeOf = (type) => app.graph.nodes.find((node) => node.type === type)
-    window.curveOf = (type) => nodeOf(type).widgets.find((widget) => widget.name === 'picture').element
+    window.nodesOf = (type) => app.canvas.graph.nodes.filter((node) => node.type === type)
+    window.nodeOf = (type, nth = 0) => nodesOf(type)[nth]
+    window.curveOf = (type, nth) => nodeOf(type, nth).widgets.find((widget) => widget.name === 'picture').element
     const { api } = app
     for (const kind of ['progress', 'executing', 'execution_error', 'execution_interrupted', 'execution_success', 'b_preview']) {
       api.addEventListener(kind, ({ detail }) => told.push({ kind, value: detail?.value, size: detail?.size, words: detail?.exception_message }))
