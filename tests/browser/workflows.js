@@ -603,16 +603,20 @@ window.WORKFLOWS = {
       { id: 3, type: 'ReadingDynamicCombo', widgets_values: [1, 'size'] }, { id: 4, type: 'ReadingDynamicCombo', widgets_values: [1, null, 2] },
       { id: 5, type: 'ReadingDynamicCombo', widgets_values: [1, 'size', 2, 3, 4, 5, 6] }], [])
   },
-  autogrow() {
+  async autogrow() {
     const source = add('ReadingSource')
     const node = add('ReadingAutogrow', { widgets: { tail: 8 } })
+    const shows = (i) => node.inputs.some((one) => one.name === `images.image${i}`)
     for (const i of [0, 2, 3]) {
-      // Older editors show the next input only once the one before it is linked.
-      for (let j = 0; j < i && !node.inputs.some((one) => one.name === `images.image${i}`); j++) link(source, 3, node, `images.image${j}`)
-      link(source, 3, node, `images.image${i}`)
+      // Older editors show the next input only once the one before it is linked, and a little later.
+      for (let j = 0; j < i && !shows(i); j++) {
+        if (shows(j)) link(source, 3, node, `images.image${j}`)
+        await new Promise((done) => setTimeout(done, 50))
+      }
+      if (shows(i)) link(source, 3, node, `images.image${i}`)
     }
     link(source, 1, node, 'named.a')
-    link(source, 1, node, 'forced.f0')
+    if (node.inputs.some((one) => one.name === 'forced.f0')) link(source, 1, node, 'forced.f0')
     link(node, 0, add('ReadingSave'), 'images')
   },
   autogrow_bypassed() {
