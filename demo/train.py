@@ -101,7 +101,7 @@ def refine(
         means = latents_of(model.first_stage_model, pictures, folder / f"refined-{hard:d}-{seed}-{part}.pt", device)
         latents.append(means * model.scale_factor)
         scenes += of
-    budget, levels = Budget(seconds, 1.5e-4, warmup=20, workers=2), NoiseLevels(boost=5.0, beginning=0.75)
+    budget, levels = Budget(seconds, 2.5e-4, warmup=20, workers=2), NoiseLevels(boost=5.0, beginning=0.75)
     both, path = finished(model, device), folder / "refined.pt"
     both = train_unet(both, torch.cat(latents), scenes, budget, path, device, seed, batch=16, levels=levels)
     export(model.first_stage_model, both, output)
