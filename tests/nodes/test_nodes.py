@@ -16,7 +16,7 @@ from PIL import Image
 
 ALL = {**NODE_CLASS_MAPPINGS, **STAND_IN_CLASS_MAPPINGS}
 SOCKETS = {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK"}
-SOCKETS |= {"SAMPLER", "SIGMAS", "GUIDER", "NOISE", "CURVE", "HISTOGRAM"}
+SOCKETS |= {"SAMPLER", "SIGMAS", "GUIDER", "NOISE", "CURVE", "HISTOGRAM", "UPSCALE_MODEL"}
 SOCKETS |= {"DDIM_CURVE", "DDIM_SCHEDULE", "DDIM_OPTIONS", "DDIM_SCORE_CORRECTOR", "CONTROL_NET"}
 
 # Once published, a key, an input's name and an output's place never change: saved workflows name them. Add, don't edit.
