@@ -18,13 +18,15 @@ export async function templates(page, pack) {
   return [given[pack], await seen.jsonValue()]
 }
 
-/** Opens a workflow by a click on its card, once that shows its thumbnail. */
+/** Opens a workflow by a click on its card, once that shows its thumbnail; back when it has taken the graph's place. */
 export async function openTemplate(page, { name }) {
   const card = page.getByTestId(`template-workflow-${name}`)
   await card.scrollIntoViewIfNeeded()
   await card.locator('img').first().waitFor()
+  const before = await page.evaluateHandle(() => [...app.graph.nodes])
   await card.click()
-  await page.waitForTimeout(2500)
+  await page.waitForFunction((old) => app.graph.nodes.length && !app.graph.nodes.includes(old[0]), before)
+  await page.waitForTimeout(1000)
 }
 
 // ---- languages
