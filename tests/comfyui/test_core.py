@@ -19,6 +19,7 @@ OWN_CHOICES = {"ckpt_name", "lora_name", "model_path", "image", "latent", "vae_n
 OWN_CHOICES |= {"sampler_name", "scheduler", "model_name"}
 """Choices that are files, or of which we have only some."""
 SINCE_0_33 = {"Canny", "ImageScaleToTotalPixels", "LatentFromBatch", "PreviewImage", "PrimitiveInt", "SaveImage"}
+SINCE_0_33 |= {"SaveLatent"}
 """Declared as 0.33 does; older ones lack an input or an output of theirs, or have narrower limits."""
 
 

@@ -258,6 +258,12 @@ def test_cut_off_and_empty_files(tensors, tmp_path):
                 assert "\n" not in str(raised.value)
 
 
+def test_an_empty_file_is_not_a_text(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: expected a whole .*, it has 0 bytes"):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
 def test_a_zip_of_something_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.ckpt", "w") as archive:
         archive.writestr("readme.txt", "hello")
