@@ -68,7 +68,8 @@ def read_file(path: Path) -> Contents:
             return Contents(_read_pickle(path, file, zipped=start[:2] == b"PK"))
         if start.startswith(b"version https://git-lfs"):
             raise CheckpointError(f"{path}: a Git LFS pointer, expected the file it points to: run git lfs pull")
-        if start and start.isascii() and start.decode().replace("\n", " ").strip().isprintable():  # a length has zeros in it
+        # A text; a safetensors file begins with a length, which has zeros in it.
+        if start and start.isascii() and start.decode().replace("\n", " ").strip().isprintable():
             page = ", a web page" if start.lstrip()[:1] == b"<" else ""
             text = f"a text{page} that begins {' '.join(start.decode().split())[:30]!r}"
             raise CheckpointError(f"{path}: {text}, expected a safetensors or torch file: download it again")
