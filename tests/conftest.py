@@ -56,11 +56,11 @@ class ComfyServer:
             time.sleep(0.2)
         raise AssertionError(self.log.read_text()[-3000:])
 
-    def pictures(self, history):
-        """The pictures of a run that went well."""
+    def pictures(self, history, kinds=("output", "temp")):
+        """The pictures of a run that went well: those saved ("output"), those shown only ("temp")."""
         assert history["status"]["status_str"] == "success", history["status"]["messages"]
         for output in history["outputs"].values():
-            for entry in output.get("images", ()):
+            for entry in (entry for entry in output.get("images", ()) if entry["type"] in kinds):
                 file = self.base / entry["type"] / entry["subfolder"] / entry["filename"]
                 yield Image.open(BytesIO(file.read_bytes()))
 

@@ -4,6 +4,8 @@ import math
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 __all__ = ["CurveEditor"]
 
 MOST = 1000
@@ -19,16 +21,8 @@ class LinearCurve:
         self.points = sorted(points, key=lambda point: point[0])
 
     def interp(self, x: float) -> float:
-        """The value at `x`."""
-        (first, low), (last, high) = self.points[0], self.points[-1]
-        if x <= first or x >= last:
-            return low if x <= first else high
-        i = max(i for i, (start, _) in enumerate(self.points[:-1]) if start <= x)
-        return self.between(i, (x - self.points[i][0]) / (self.points[i + 1][0] - self.points[i][0]))
-
-    def between(self, i: int, t: float) -> float:
-        """The value a share `t` of the way from point `i` to the next."""
-        return self.points[i][1] + t * (self.points[i + 1][1] - self.points[i][1])
+        """The value at `x`; where points share an x, the last one's."""
+        return float(np.interp(x, *zip(*self.points, strict=True)))
 
 
 class MonotoneCubicCurve(LinearCurve):
@@ -38,9 +32,14 @@ class MonotoneCubicCurve(LinearCurve):
         super().__init__(points)
         self.slopes = slopes(self.points)
 
-    def between(self, i: int, t: float) -> float:
-        """As of the lines, by Hermite's polynomials."""
+    def interp(self, x: float) -> float:
+        """The value at `x`, by Hermite's polynomials."""
+        (first, low), (last, high) = self.points[0], self.points[-1]
+        if x <= first or x >= last:
+            return low if x <= first else high
+        i = max(i for i, (start, _) in enumerate(self.points[:-1]) if start <= x)
         (x0, y0), (x1, y1) = self.points[i], self.points[i + 1]
+        t = (x - x0) / (x1 - x0)
         m0, m1 = ((x1 - x0) * slope for slope in self.slopes[i : i + 2])
         return (y0 * (1 + 2 * t) + m0 * t) * (1 - t) ** 2 + (y1 * (3 - 2 * t) - m1 * (1 - t)) * t**2
 

@@ -217,7 +217,7 @@ def test_weights_that_are_no_numbers(tensors, tmp_path, value, part):
 def test_weights_that_a_number_type_can_not_hold(tensors, tmp_path):
     tensors["model.diffusion_model.out.2.bias"][1] = 1e6
     save_file(tensors, tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match=r"out\.2\.bias' has infinity as torch\.float16"):
+    with pytest.raises(CheckpointError, match=r"out\.2\.bias' has infinity as float16"):
         load_checkpoint(tmp_path / "a.safetensors", dtype=torch.float16)
 
 
@@ -230,7 +230,7 @@ def test_large_weights_are_no_reason(tensors, tmp_path):
 def test_weights_that_are_whole_numbers(tensors, tmp_path):
     tensors["model.diffusion_model.out.2.bias"] = torch.zeros(4, dtype=torch.int64)
     save_file(tensors, tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match=r"out\.2\.bias' is of torch\.int64"):
+    with pytest.raises(CheckpointError, match=r"out\.2\.bias' is of the type int64"):
         load_checkpoint(tmp_path / "a.safetensors")
 
 
