@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,8 @@ class _RootIsAFolder:
 
 def pytest_configure(config):
     config.pluginmanager.register(_RootIsAFolder(config.rootpath))
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of a job in the background; children would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class ComfyServer:

@@ -160,5 +160,8 @@ def test_kills_at_random_moments_leave_whole_files(tmp_path):
         child = writer(tmp_path, 0)
         time.sleep(rng.random() * 0.1)
         child.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
-        child.wait(60)
+        try:
+            child.wait(60)
+        finally:
+            child.kill()
         check_whole(tmp_path)
