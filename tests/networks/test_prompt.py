@@ -16,6 +16,7 @@ from comfyui_ddim.hosts.standalone.clip import Clip
 from comfyui_ddim.hosts.standalone.host import StandaloneHost
 from comfyui_ddim.networks import (
     AutoencoderConfig,
+    CheckpointError,
     LatentDiffusion,
     ModelConfig,
     TextConfig,
@@ -337,23 +338,23 @@ def test_an_embedding_in_a_folder_below(clip, embeddings):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("missing", "no such file"),
-        ("../outside", "no such file"),
-        ("wide", f"width {WIDTH}"),
-        ("broken", "broken"),
-        ("hostile", "hostile"),
-    ],
+    ("name", "said"), [("missing", "no such file"), ("../outside", "no such file"), ("wide", f"expected {WIDTH}")]
 )
 def test_an_embedding_that_can_t_be_used_is_left_out_with_a_warning(clip, embeddings, caplog, name, said):
     save_file({"emb_params": torch.zeros(1, WIDTH)}, embeddings.parent / "outside.safetensors")
     save_file({"emb_params": torch.zeros(1, WIDTH + 1)}, embeddings / "wide.safetensors")
-    (embeddings / "broken.safetensors").write_bytes(b"broken")
-    torch.save({"a": SimpleNamespace()}, embeddings / "hostile.pt")
     assert clip.tokenize(f"a embedding:{name} cat") == clip.tokenize("a cat")
     (record,) = caplog.records
     assert repr(name) in record.getMessage() and said in record.getMessage() and "\n" not in record.getMessage()
+
+
+def test_an_embedding_that_can_t_be_read_is_an_error(clip, embeddings):
+    (embeddings / "broken.safetensors").write_bytes(b"broken")
+    torch.save({"a": SimpleNamespace()}, embeddings / "hostile.pt")
+    for name in ("broken", "hostile"):
+        with pytest.raises(CheckpointError, match=rf"^embedding '{name}': .*{name}\.\w+: .*expected") as caught:
+            clip.tokenize(f"a embedding:{name} cat")
+        assert "\n" not in str(caught.value)
 
 
 def test_without_a_folder_embeddings_are_named_and_left_out(model, caplog):
