@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from ..hosts.bounds import check_size
 
-__all__ = ["ENDINGS", "read_noise"]
+__all__ = ["ENDINGS", "LATENT", "read_noise"]
 
 LATENT = "latent_tensor"
 """What ComfyUI's SaveLatent calls its tensor."""
 
 
 def _tensors(path: Path) -> Any:
-    held = load_file(path)
+    held = load(path.read_bytes())  # never mapped: another program may cut the file off
     return held.get(LATENT, held)
 
 
@@ -39,8 +39,11 @@ UNREADABLE = (
     SafetensorError,
     pickle.UnpicklingError,
     zipfile.BadZipFile,
+    AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
+    OverflowError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -50,6 +53,7 @@ UNREADABLE = (
 
 def read_noise(path: Path) -> torch.Tensor:
     """Noise (b, c, h, w) in float32 of a file, (c, h, w) as a batch of one; ValueError for anything else."""
+    check_size(f"{path.name}: noise", max(1, path.stat().st_size // 8))
     try:
         found = READERS[path.suffix.lower()](path)
     except UNREADABLE as error:

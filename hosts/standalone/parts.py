@@ -15,7 +15,7 @@ from ...networks import LatentDiffusion
 from ...sampler import Guidance, NoiseSource, PerStep, Schedule, Scheme, schedule_of_sigmas
 from ..fit import one_or_each
 from ..plan import Options, Plan, noise_source
-from ..sampling import make_guided_predictor, run_sampler
+from ..sampling import run_sampler
 from .sampling import Sampling, report
 from .schedulers import Levels
 
@@ -120,15 +120,7 @@ def sample_parts(noise: Noise, guider: Guider, sampler: Ddim, sigmas: Tensor, la
     )
     plan = guider.guided(asked)
     own = Sampling(diffusion, guider.positive, guider.negative, latent, plan)
-    predict = make_guided_predictor(
-        plan.options,
-        own.guide(schedule),
-        schedule,
-        diffusion.parameterization,
-        plan.options.plus_plus,
-        own.filters(),
-        (diffusion, own.cond),
-    )
+    predict = own.predictor(schedule)
     x = sampler.begin(schedule, z.to(own.samples), own.samples, levels.are_topped_by(sigmas))
     result = run_sampler(plan.options, predict, x, schedule, source, own.inpaint(), report)
     end = own.unscaled(result.x / sampler.unit(schedule, levels, float(sigmas[-1])))

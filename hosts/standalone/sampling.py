@@ -71,20 +71,24 @@ class Sampling:
             raise ValueError("quantize is on, expected a VQ model: this model's autoencoder has no codebook")
         return [quantizer(quantize, self.diffusion.scale_factor)]
 
+    def predictor(self, schedule: Schedule) -> Predictor:
+        """The guided model call along a schedule, with the plan's options."""
+        return make_guided_predictor(
+            self.plan.options,
+            self.guide(schedule),
+            schedule,
+            self.diffusion.parameterization,
+            self.plan.options.plus_plus,
+            self.filters(),
+            (self.diffusion, self.cond),
+        )
+
     def run(self, index: Sequence[int] | None) -> Result:
         """Sample along the plan; `index` as `Plan.noise` takes it."""
         plan, scheme, alphas_cumprod = self.plan, self.plan.scheme, self.diffusion.alphas_cumprod
         schedule = scheme.schedule(alphas_cumprod, plan.steps, plan.eta, plan.denoise)
         steps = plan.part.steps(len(schedule))
-        predict = make_guided_predictor(
-            plan.options,
-            self.guide(schedule),
-            schedule,
-            self.diffusion.parameterization,
-            plan.options.plus_plus,
-            self.filters(),
-            (self.diffusion, self.cond),
-        )
+        predict = self.predictor(schedule)
         noise, x_T = plan.noise(self.samples.shape, index)
         latent = self.samples if plan.denoise < 1 or scheme.under else None
         top = schedule.timesteps[0] == len(alphas_cumprod) - 1

@@ -13,6 +13,7 @@ from ...hosts import host
 from ...hosts.bounds import check_size
 from ..checks import as_text, shown, verdict
 from ..files import inside, save_numbered
+from ..noise_files import LATENT
 from ..picture_formats import workflow_texts
 from ..sockets import socket, text
 from .images import InputPicture, named
@@ -52,7 +53,7 @@ class SaveLatent:
 
     def save(self, samples: dict, filename_prefix: str = "ComfyUI", prompt=None, extra_pnginfo=None) -> dict:
         folder = host.output_dir()
-        tensors = {"latent_tensor": samples["samples"].cpu().contiguous(), SCALED: torch.empty(0)}
+        tensors = {LATENT: samples["samples"].cpu().contiguous(), SCALED: torch.empty(0)}
         data = as_bytes(tensors, workflow_texts(prompt, extra_pnginfo))
         path = save_numbered(data, folder, filename_prefix, ENDING)
         return {"ui": {"latents": [named(path, folder, "output")]}, "result": (samples,)}
@@ -94,9 +95,9 @@ class LoadLatent:
             tensors = load(path.read_bytes())
         except (SafetensorError, KeyError, ValueError) as error:
             raise ValueError(f"{latent}: expected a latent as Save Latent writes it, {error}") from None
-        samples = tensors.get("latent_tensor")
+        samples = tensors.get(LATENT)
         if samples is None or samples.ndim < 3 or samples.numel() == 0:
             found = ", ".join(sorted(tensors)[:5]) if samples is None else f"one of the shape {tuple(samples.shape)}"
-            raise ValueError(f"{latent}: expected a tensor latent_tensor (b, channels, h, w), got {found or 'nothing'}")
+            raise ValueError(f"{latent}: expected a tensor {LATENT} (b, channels, h, w), got {found or 'nothing'}")
         samples = samples.float()
         return ({"samples": samples if SCALED in tensors else samples / OLD_FACTOR},)

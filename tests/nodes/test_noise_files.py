@@ -1,12 +1,14 @@
 """Noise from files: every kind that scripts write, and what is wrong with the others."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from comfyui_ddim.executor.context import Context, using
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS
 from comfyui_ddim.nodes.noise import EXAMPLES
-from comfyui_ddim.nodes.noise_files import ENDINGS
+from comfyui_ddim.nodes.noise_files import ENDINGS, read_noise
 from safetensors.torch import save_file
 
 NODE = NODE_CLASS_MAPPINGS["DDIMLoadNoise"]
@@ -91,3 +93,22 @@ def test_what_is_no_noise_is_a_line(folder, name):
 def test_a_name_that_is_none_is_said_before_anything_runs(folder, name):
     (folder / "a.txt").write_text("x")
     assert isinstance(NODE.VALIDATE_INPUTS(name), str)
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".latent"])
+def test_noise_stays_when_its_file_is_cut_off(tmp_path, ending):
+    noise = torch.randn(1, 4, 64, 64)
+    path = tmp_path / f"noise{ending}"
+    save_file({"latent_tensor": noise}, path)
+    read = read_noise(path)
+    os.truncate(path, 0)
+    assert torch.equal(read, noise)
+
+
+def test_an_array_that_promises_more_than_memory_holds(tmp_path):
+    path = tmp_path / "noise.npy"
+    with path.open("wb") as file:
+        shape = (1, 4, 1 << 30, 1 << 14)
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    with pytest.raises(ValueError, match=r"^noise\.npy can't be read as a \.npy file"):
+        read_noise(path)
