@@ -1,8 +1,12 @@
 """What two prompts must have in common to be the same: class and inputs of every node."""
 
+import re
 
 CANVAS = ("LOAD_3D", "LOAD_3D_ANIMATION")
 """Types of inputs that the editor fills in from its canvas as it queues."""
+
+DOUBLED = re.compile(r".*#\d+")
+"""Names that no class has: front end 1.58 gives a row's widget twice when it opens a file, as `n1` and `n1#1`."""
 
 
 def essence(prompt, object_info):
@@ -15,11 +19,12 @@ def essence(prompt, object_info):
 
 def _node(node, info):
     types = dict(_types(info.get("input") or {}))
-    return node.get("class_type"), {
-        name: value
-        for name, value in node["inputs"].items()
-        if is_link(value) or (("." in name or name in types) and types.get(name) not in CANVAS)
-    }
+
+    def counts(name, value):
+        known = "." in name or name in types
+        return is_link(value) or (known and types.get(name) not in CANVAS and not DOUBLED.fullmatch(name))
+
+    return node.get("class_type"), {name: value for name, value in node["inputs"].items() if counts(name, value)}
 
 
 def _types(declared):

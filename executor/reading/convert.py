@@ -71,8 +71,11 @@ def _unfold_groups(workflow: Workflow, declarations: Mapping[str, Declaration]) 
     """Adds the group nodes to the subgraphs, in the file's order: a later may hold an earlier. Their definitions."""
     slots = 0
     groups: dict[str, Definition] = {}
+    graphs = (workflow.graph, *workflow.subgraphs.values())
+    held = {node.type: len(node.values or ()) for graph in graphs for node in graph.nodes.values()}
     for name, data in workflow.groups.items():
-        graph, definition = unfold_group(name, data, declarations, groups)
+        saved = max(held.get(prefix + name, 0) for prefix in PREFIXES)
+        graph, definition = unfold_group(name, data, declarations, groups, saved)
         for prefix in PREFIXES:
             workflow.subgraphs[prefix + name], groups[prefix + name] = graph, definition
         slots += definition.size

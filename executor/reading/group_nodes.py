@@ -22,31 +22,25 @@ PREFIXES = ("workflow>", "workflow/")
 
 
 def unfold_group(
-    name: str, data: dict[str, Any], declarations: Mapping[str, Declaration], groups: Mapping[str, Definition]
+    name: str,
+    data: dict[str, Any],
+    declarations: Mapping[str, Declaration],
+    groups: Mapping[str, Definition],
+    held: int = 0,
 ) -> tuple[Graph, Definition]:
-    """The inside of the group node `name` as a subgraph, its nodes numbered, and what its outside declares."""
+    """The inside of the group node `name` as a subgraph, its nodes numbered, and what its outside declares.
+
+    `held` is how many widget values its hosts hold, 0 where none holds any. Where they are too few for today's classes,
+    the widgets that these have gained come last: their place among the others is not the one that was saved.
+    """
     group = _parse(data, f" of group node {short(name)}")
     inner = {node.id: _inner_definition(node, group, declarations, groups) for node in group.nodes.values()}
     if sum(definition.size for definition in inner.values()) > MAX_GROUP_SLOTS:
         raise WorkflowError(f"group node {short(name)} shows more than {MAX_GROUP_SLOTS} inputs and outputs")
-    outside = _Outside(group)
-    late: list[tuple[Node, list[Widget]]] = []
-    for node in group.nodes.values():
-        definition = inner[node.id]
-        converted = {slot.name: i for i, slot in enumerate(node.inputs) if slot.widget == slot.name}
-        runs = {run[0].name: run for run in _runs(definition.widgets)}
-        for widget, run in runs.items():
-            if widget not in converted:
-                outside.add_widget(node, run)
-        for slot in definition.inputs:
-            if slot.widget is None and (node.id, slot.name) not in group.fed:
-                outside.add_socket(node, slot)
-        # Widgets that were turned into inputs come after all the others, by their numbers read as text.
-        for widget in sorted(converted.keys() & runs.keys(), key=lambda key: str(converted[key])):
-            if (node.id, widget) not in group.fed:
-                late.append((node, runs[widget]))
-    for node, run in late:
-        outside.add_widget(node, run)
+    outside = _outside(group, inner)
+    if 0 < held < len(outside.widgets):
+        gained = {node.id: _gained(node, inner[node.id]) for node in group.nodes.values()}
+        outside = _outside(group, inner, gained)
     outputs = list(_outputs(group, inner))
     graph = _graph(group, inner, outside, outputs)
     types = tuple(slot.type for slot in graph.outputs)
@@ -176,6 +170,40 @@ class _Outside:
         if len(name) > 2 * MAX_NAME:
             raise WorkflowError(f"an input of a group node has a name of {len(name)} characters, which is too long")
         return name
+
+
+def _outside(
+    group: _Group, inner: Mapping[str, Definition], gained: Mapping[str, set[str]] | None = None
+) -> _Outside:
+    """What the host shows, in the editor's order; widgets that are `gained` (node -> names) after all others."""
+    outside = _Outside(group)
+    late: list[tuple[Node, list[Widget]]] = []
+    last: list[tuple[Node, list[Widget]]] = []
+    for node in group.nodes.values():
+        definition, new = inner[node.id], (gained or {}).get(node.id, set())
+        converted = {slot.name: i for i, slot in enumerate(node.inputs) if slot.widget == slot.name}
+        runs = {run[0].name: run for run in _runs(definition.widgets)}
+        for widget, run in runs.items():
+            if widget in new:
+                last.append((node, run))
+            elif widget not in converted:
+                outside.add_widget(node, run)
+        for slot in definition.inputs:
+            if slot.widget is None and (node.id, slot.name) not in group.fed:
+                outside.add_socket(node, slot)
+        # Widgets that were turned into inputs come after all the others, by their numbers read as text.
+        for widget in sorted(converted.keys() & runs.keys() - new, key=lambda key: str(converted[key])):
+            if (node.id, widget) not in group.fed:
+                late.append((node, runs[widget]))
+    for node, run in (*late, *last):
+        outside.add_widget(node, run)
+    return outside
+
+
+def _gained(node: Node, definition: Definition) -> set[str]:
+    """The widgets for which a node inside was saved without a value: its class didn't have them then."""
+    names = [widget.name for widget in definition.widgets if widget.saved]
+    return set(names[len(node.values) :]) if isinstance(node.values, list) and node.values else set()
 
 
 def _outputs(group: _Group, inner: Mapping[str, Definition]) -> Iterator[tuple[str, str, int]]:

@@ -88,6 +88,12 @@ def records_of_classes(page: Page, names: list[str], way: str, seed: int) -> Ite
             yield batch, told
 
 
+def records_of_files(page: Page, paths: list[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, what the page made of the file)."""
+    for path in paths:
+        yield path.name, page.ask(workflow=json.loads(path.read_text()))
+
+
 def faults(record: dict[str, Any], object_info: dict[str, Any], version: str) -> list[str]:
     """The differences between the page's prompt and ours for the same save."""
     workflow = record["saved"]
@@ -183,13 +189,12 @@ def main() -> None:
     for folder in options.files:
         paths = sorted(folder.glob("*.json")) if folder.is_dir() else [folder]
         equal = pages_own = failed_files = 0
-        for path in paths:
-            record = page.ask(workflow=json.loads(path.read_text()))
+        for name, record in _kept(options.keep, f"files-{folder.name}", records_of_files(page, paths)):
             found = [] if "error" in record else faults(record, object_info, page.version)
             equal += "error" not in record and not found
             pages_own += bool(found) and all(cause(line) for line in found)
             failed_files += "error" in record
-            table.count(found, path.name)
+            table.count(found, name)
         table.line(f"files, {folder.name}", len(paths) - failed_files, equal, pages_own, failed_files)
     page.close()
     table.print_kinds()

@@ -211,6 +211,26 @@ def test_a_group_nodes_widget_may_be_linked():
     assert inputs(workflow)["5:1"]["strength"] == 0.25
 
 
+OLD_IN_GROUP = node(-1, "ReadingOptional", slot("image", "IMAGE"), values=[0.5, "n"])
+WIDGETS = [slot("strength", "FLOAT", widget={"name": "strength"}), slot("note", "STRING", widget={"name": "note"})]
+
+
+@pytest.mark.parametrize(
+    ("slots", "values", "kind"),
+    [
+        ([], [0.25, "given", 44], "alpha"),
+        (WIDGETS, [44, 0.25, "given"], "alpha"),
+        ([], [0.25, "given", "beta", 44], "beta"),  # saved again since
+    ],
+)
+def test_a_class_in_a_group_has_gained_a_widget(slots, values, kind):
+    """As in hidream_e1_example.png of ComfyUI's examples: the host's values belong to the widgets of then."""
+    old = OLD_IN_GROUP | {"inputs": [*OLD_IN_GROUP["inputs"], *slots]}
+    sent = inputs(group([old, source(-1)], host={"widgets_values": values}))
+    assert sent["5:0"] == {"strength": 0.25, "note": "given", "kind": kind}
+    assert sent["5:1"] == {"number": 44}
+
+
 def test_a_group_in_a_group():
     outer = {"nodes": [{"id": -1, "type": "workflow>g", "inputs": [], "outputs": []}], "links": [], "external": []}
     workflow = group(**PAIR)
