@@ -1,17 +1,40 @@
 """What a device can do: which dtype is fast on it, how much memory is free."""
 
+import contextlib
 import importlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-__all__ = ["SMALL", "NotEnoughMemory", "available", "best_dtype", "check_fits", "cpu_has_bfloat16"]
+__all__ = ["SMALL", "NotEnoughMemory", "available", "best_dtype", "check_fits", "cpu_has_bfloat16", "loading"]
 
 GIB = 1024**3
 
 
 class NotEnoughMemory(ValueError):
     """Something needs more memory than there is; the message says how much."""
+
+
+@contextlib.contextmanager
+def loading(path: Path) -> Iterator[None]:
+    """Raises NotEnoughMemory, which names the file, where the memory runs out while it is loaded.
+
+    It goes inside whatever else says what is wrong with a file: torch raises a bare RuntimeError.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _NO_MEMORY.search(str(error)):
+            raise
+        wanted = _BYTES.search(str(error))
+        size = f": {int(wanted[1]) / GIB:.1f} GiB more were needed" if wanted else ""
+        raise NotEnoughMemory(f"{path}: there is not enough memory to load it{size}") from error
+
+
+_NO_MEMORY = re.compile("can't allocate memory|out of memory|not enough memory")
+_BYTES = re.compile(r"tried to allocate (\d+) bytes")
 
 
 def available(device: torch.device | str) -> int | None:

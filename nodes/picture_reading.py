@@ -40,7 +40,7 @@ def read_frames(path: Path, name: str) -> Iterator[Image.Image]:
                 first = first or upright.size
                 if upright.size == first:
                     yield upright
-    except _TooMuch:
+    except (_TooMuch, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise ValueError(f"{name!r}: too many pixels, at most {MAX_PIXELS} are read") from None

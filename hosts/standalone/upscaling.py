@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...executor import context
+from ...networks.device import NotEnoughMemory, loading
 from ...networks.loading.tensor_file import CheckpointError, read_nested
 from ...networks.tiling import in_tiles
 
@@ -44,14 +45,17 @@ def load_upscale_model(path: Path, device: str) -> UpscaleModel:
     """Read a network of any kind that spandrel knows, ESRGAN's among them: a safetensors or torch file, weights only.
 
     Raises ValueError where spandrel isn't installed, and CheckpointError, which names the file, for one that it
-    doesn't know, or that isn't for single images.
+    doesn't know, or that isn't for single images; NotEnoughMemory, which names it too, for one that is too large.
     """
     spandrel = _spandrel()
     state = read_nested(path)
     if not isinstance(state, Mapping):
         raise CheckpointError(f"{path}: a file of a {type(state).__name__}, expected an upscaling model's tensors")
     try:
-        descriptor = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(dict(state)))
+        with loading(path):
+            descriptor = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(dict(state)))
+    except NotEnoughMemory:
+        raise
     except Exception as error:  # an architecture may stumble over another's tensors in any way
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(f"{path}: no upscaling model that spandrel knows ({said})") from error

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...atomic import replacing
 from ..autoencoder import Autoencoder
 from ..controlnet import ControlNet
-from ..device import SMALL, NotEnoughMemory, best_dtype, check_fits
+from ..device import SMALL, NotEnoughMemory, best_dtype, check_fits, loading
 from ..latent_diffusion import LatentDiffusion
 from ..missing import Missing
 from ..text.clip_tokenizer import ClipTokenizer
@@ -210,7 +210,8 @@ def _alone(path: Path, prefix: str) -> Source:
 def _naming(path: Path) -> Iterator[None]:
     """Adds the file to what goes wrong, where the message doesn't name it yet."""
     try:
-        yield
+        with loading(path):
+            yield
     except (CheckpointError, NotEnoughMemory) as error:
         if str(path) in str(error):
             raise

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..device import NotEnoughMemory, loading
 from .stored import CheckpointError, OpenFile, Stored
 
 __all__ = ["CheckpointError", "Contents", "TensorLike", "read_file", "read_nested", "tensor"]
@@ -63,9 +64,9 @@ def read_file(path: Path) -> Contents:
     """
     file = _opened(path)
     start = file.read(0, min(64, file.size)).numpy().tobytes()
-    if start[8:9] != b"{":  # which comes after a safetensors file's length, whose bytes may be anything
-        if start[:2] == b"PK" or start[:1] == b"\x80":
-            return Contents(_read_pickle(path, file, zipped=start[:2] == b"PK"))
+    if _is_pickle(start):
+        return Contents(_read_pickle(path, file, zipped=start[:2] == b"PK"))
+    if start[8:9] != b"{":
         if start.startswith(b"version https://git-lfs"):
             raise CheckpointError(f"{path}: a Git LFS pointer, expected the file it points to: run git lfs pull")
         # A text; a safetensors file begins with a length, which has zeros in it.
@@ -84,10 +85,16 @@ def read_file(path: Path) -> Contents:
 def read_nested(path: Path) -> object:
     """All that is in a file, its tensors read: dicts and lists in one another, in a pickle even in themselves."""
     file = _opened(path)
-    if file.read(0, min(2, file.size)).numpy().tobytes()[:1] in (b"P", b"\x80"):
+    if _is_pickle(file.read(0, min(64, file.size)).numpy().tobytes()):
         with _plainly(path):
             return _loaded(file, "cpu")
-    return {name: tensor(value) for name, value in read_file(path).tensors.items()}
+    with loading(path):
+        return {name: tensor(value) for name, value in read_file(path).tensors.items()}
+
+
+def _is_pickle(start: bytes) -> bool:
+    """Whether a file that begins so is a pickle, zipped or not; a safetensors file's length may have the same bytes."""
+    return (start[:2] == b"PK" or start[:1] == b"\x80") and start[8:9] != b"{"
 
 
 def _opened(path: Path) -> OpenFile:
@@ -190,8 +197,9 @@ def _placed(name: str, found: Tensor, file: OpenFile) -> TensorLike:
 def _plainly(path: Path) -> Iterator[None]:
     """Whatever stops torch's unpickler, as a CheckpointError of one line that says what to do."""
     try:
-        yield
-    except CheckpointError:
+        with loading(path):
+            yield
+    except (CheckpointError, NotEnoughMemory):
         raise
     except pickle.UnpicklingError as error:
         wanted, said = (re.search(p, str(error)) for p in (r"GLOBAL ([\w.]+)", r"Unpickler error: (.*)"))

@@ -99,6 +99,8 @@ def _load(path: Path) -> "Tokenizer":
             raise ValueError(f"it lacks {START!r} or {END!r}")
         tokenizer.add_special_tokens([START, END])  # marks that a text holds are ids too
         return tokenizer
+    except MemoryError:
+        raise
     except Exception as error:  # the library raises bare Exceptions
         raise VocabularyError(f"{path}: expected CLIP's vocabulary, {error}") from error
 

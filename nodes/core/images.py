@@ -16,7 +16,8 @@ from ..checks import as_text, verdict
 from ..files import inside, save_pictures
 from ..picture_formats import workflow_texts
 from ..picture_reading import converted, read_frames, scaled_bytes
-from ..sockets import choice, number, socket, text, whole
+from ..sockets import choice, number, socket, whole
+from .saving import HIDDEN, SavesFiles, named
 
 __all__ = [
     "EmptyImage",
@@ -111,30 +112,15 @@ class LoadImage(InputPicture):
         return np.asarray(frame.getchannel("A")) if "A" in frame.getbands() else None
 
 
-class SaveImage:
+class SaveImage(SavesFiles):
     CATEGORY = "image"
     FUNCTION = "save_images"
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("images",)
-    OUTPUT_NODE = True
     DESCRIPTION = "Saves the images, with the workflow that made them inside."
+    SAVED = ("images", "IMAGE", "The images to save.")
+    PREFIX = "ComfyUI"
     KIND = "output"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict:
-        return {
-            "required": {
-                "images": socket("IMAGE", "The images to save."),
-                "filename_prefix": text(
-                    "ComfyUI", "The prefix for the file to save; may name a folder.", multiline=False
-                ),
-            },
-            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
-        }
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str | None = None) -> bool | str:
-        return verdict(lambda prefix: inside(host.output_dir(), prefix), filename_prefix)
 
     def save_images(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None) -> dict:
         """Write the files and name them to the host."""
@@ -150,10 +136,7 @@ class PreviewImage(SaveImage):
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        return {
-            "required": {"images": socket("IMAGE", "The images to show.")},
-            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
-        }
+        return {"required": {"images": socket("IMAGE", "The images to show.")}, "hidden": HIDDEN}
 
     @classmethod
     def VALIDATE_INPUTS(cls) -> bool:
@@ -164,12 +147,6 @@ class PreviewImage(SaveImage):
         folder = host.temp_dir()
         paths = save_pictures(images, folder, "ComfyUI_temp", workflow_texts(prompt, extra_pnginfo), compress=1)
         return {"ui": {"images": [named(path, folder, self.KIND) for path in paths]}, "result": (images,)}
-
-
-def named(path: Path, folder: Path, kind: str) -> dict[str, str]:
-    """A file below the folder of its kind, as nodes tell the editor of it."""
-    below = path.parent.relative_to(folder.resolve()).as_posix()
-    return {"filename": path.name, "subfolder": "" if below == "." else below, "type": kind}
 
 
 class ImageScale:

@@ -12,11 +12,11 @@ from safetensors.torch import save as as_bytes
 from ...hosts import host
 from ...hosts.bounds import check_size
 from ..checks import as_text, shown, verdict
-from ..files import inside, save_numbered
+from ..files import save_numbered
 from ..noise_files import LATENT
 from ..picture_formats import workflow_texts
-from ..sockets import socket, text
-from .images import InputPicture, named
+from .images import InputPicture
+from .saving import SavesFiles, named
 
 __all__ = ["LoadLatent", "SaveLatent"]
 
@@ -27,29 +27,14 @@ autoencoder gives them."""
 OLD_FACTOR = 0.18215
 
 
-class SaveLatent:
+class SaveLatent(SavesFiles):
     CATEGORY = "latent"
     FUNCTION = "save"
     RETURN_TYPES = ("LATENT",)
     RETURN_NAMES = ("samples",)
-    OUTPUT_NODE = True
     DESCRIPTION = "Saves latents, with the workflow that made them inside."
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict:
-        return {
-            "required": {
-                "samples": socket("LATENT", "The latents to save."),
-                "filename_prefix": text(
-                    "latents/ComfyUI", "The prefix for the file to save; may name a folder.", multiline=False
-                ),
-            },
-            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
-        }
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str | None = None) -> bool | str:
-        return verdict(lambda prefix: inside(host.output_dir(), prefix), filename_prefix)
+    SAVED = ("samples", "LATENT", "The latents to save.")
+    PREFIX = "latents/ComfyUI"
 
     def save(self, samples: dict, filename_prefix: str = "ComfyUI", prompt=None, extra_pnginfo=None) -> dict:
         folder = host.output_dir()

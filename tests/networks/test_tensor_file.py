@@ -18,6 +18,7 @@ from comfyui_ddim.networks import (
     load_checkpoint,
     load_controlnet,
 )
+from comfyui_ddim.networks.loading.tensor_file import read_file, read_nested, tensor
 from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import (
     convert_controlnet_checkpoint,
@@ -275,3 +276,14 @@ def test_a_pickle_of_pickle_s_own(tmp_path):
     (tmp_path / "a.pt").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(CheckpointError, match=r"a\.pt: "):
         load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("read", [read_nested, lambda path: {n: tensor(t) for n, t in read_file(path).tensors.items()}])
+def test_a_safetensors_file_may_begin_with_any_length(tmp_path, read):
+    """Its first byte is then a torch file's, now and then: 0x50 is a zip's P, 0x80 a pickle's."""
+    firsts = set()
+    for notes in range(0, 256, 8):
+        save_file({"a": torch.arange(4.0)}, tmp_path / "a", {"notes": "x" * notes})
+        firsts.add((tmp_path / "a").read_bytes()[0])
+        assert torch.equal(read(tmp_path / "a")["a"], torch.arange(4.0))
+    assert {0x50, 0x80} <= firsts
