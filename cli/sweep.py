@@ -125,9 +125,21 @@ def command(arguments: argparse.Namespace) -> int:
         source.documents,
         changes,
         _options(arguments),
-        {"name": Path(source.name).stem, "command": _remake(arguments, source.name), "source": read_from},
+        {
+            "name": Path(source.name).stem,
+            "command": _remake(arguments, source.name),
+            "source": read_from,
+            "options": _made_with(arguments),
+        },
     )
     return _run(running, layouts, arguments)
+
+
+def _made_with(arguments: argparse.Namespace) -> dict[str, str]:
+    """The options that results may depend on, beside the workflow."""
+    comfyui = _portable(arguments).comfyui
+    options = {"device": arguments.device, "dtype": arguments.dtype, "engine": arguments.engine}
+    return {**options, "comfyui": "" if comfyui is None else str(comfyui)}
 
 
 def _options(arguments: argparse.Namespace) -> Options:

@@ -13,7 +13,7 @@ from typing import Any
 from ..executor.errors import WorkflowError
 from ..executor.graph import is_link
 from ..prompts.overrides import find_node, inputs_of, title_of
-from .values import Kind, Source, distinct, parse_steps, parse_value
+from .values import Kind, Source, distinct, draws, parse_steps, parse_value
 
 __all__ = ["Axis", "AxisReader", "Target"]
 
@@ -29,12 +29,14 @@ class Axis:
     text: as it was written, for messages
     targets: the inputs; names: how they are called, NODE.INPUT
     steps: a tuple of values for each step, one per target
+    is_drawn: whether some of them are random numbers
     """
 
     text: str
     targets: tuple[Target, ...]
     names: tuple[str, ...]
     steps: Sequence[tuple[Any, ...]]
+    is_drawn: bool = False
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -75,8 +77,9 @@ class AxisReader:
     def _over(self, text: str) -> Axis:
         with _about(f'--over "{text}"'):
             targets, names, rest = self._targets(text)
-            steps = [tuple(step) for step in self._drawn.get(text, ())]
-            return Axis(text, targets, names, steps or parse_steps(rest, self._kinds(targets), self._source))
+            kinds = self._kinds(targets)
+            steps = [tuple(step) for step in self._drawn.get(text, ())] or parse_steps(rest, kinds, self._source)
+            return Axis(text, targets, names, steps, draws(rest, kinds))
 
     def _given(self, key: str, values: Iterable[Any]) -> Axis:
         with _about(f"axis {key!r}"):

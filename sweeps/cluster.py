@@ -121,7 +121,8 @@ class RayPool:
         errors = self._ray.exceptions
         try:
             made = self._ray.get(reference)
-        except errors.RayActorError as error:
+        except (errors.RayActorError, errors.ObjectLostError, errors.OutOfMemoryError) as error:
+            # Its process or its machine is gone, or was before the result had come from there.
             self._returned.extend(seat.cells)
             seat.cells.clear()
             if index is None:

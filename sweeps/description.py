@@ -32,6 +32,7 @@ def describe(
                 "inputs": list(axis.names),
                 "targets": [list(target) for target in axis.targets],
                 "values": [list(step) for step in axis.steps],
+                "random": axis.is_drawn,
             }
             for axis in axes
         ],
@@ -46,7 +47,7 @@ def describe(
 def drawn_steps(old: Mapping[str, Any] | None) -> dict[str, list[list[Any]]]:
     """The steps of the axes that had random values, by their text."""
     axes = (old or {}).get("axes", ())
-    return {axis["text"]: axis["values"] for axis in axes if "random" in axis["text"]}
+    return {axis["text"]: axis["values"] for axis in axes if axis.get("random", "random" in axis["text"])}
 
 
 def _versions() -> dict[str, str]:
@@ -63,7 +64,9 @@ def _versions() -> dict[str, str]:
 # --- what has changed
 
 
-def changes_since(old: Mapping[str, Any] | None, nodes: Prompt, axes: Iterable[Axis]) -> list[str]:
+def changes_since(
+    old: Mapping[str, Any] | None, nodes: Prompt, axes: Iterable[Axis], extra: Mapping[str, Any]
+) -> list[str]:
     """A line for each thing that an earlier call in this folder had otherwise, at most five of the workflow's."""
     if old is None:
         return []
@@ -75,7 +78,15 @@ def changes_since(old: Mapping[str, Any] | None, nodes: Prompt, axes: Iterable[A
     was, now = [axis["text"] for axis in old.get("axes", ())], [axis.text for axis in axes]
     lines += [f"axis {text!r} is no longer there" for text in was if text not in now]
     lines += [f"axis {text!r} is new" for text in now if text not in was]
-    return lines
+    return [*lines, *_option_changes(old.get("options", {}), extra.get("options", {}))]
+
+
+def _option_changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    """What cells are made with isn't part of their hash, so that those that are done stay."""
+    for name in before.keys() & now.keys():
+        if before[name] != now[name]:
+            stay = "cells that are done stay as they are"
+            yield f"--{name}: {shown(before[name])} has become {shown(now[name])}; {stay}"
 
 
 def _node_changes(before: Prompt, nodes: Prompt, varied: set[tuple[str, str]]) -> Iterator[str]:

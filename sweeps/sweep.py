@@ -91,9 +91,8 @@ class Sweep:
             self.cells = Cells(
                 self.cells.base, self.cells.axes, {name: facts["sha256"] for name, facts in files.items()}
             )
-            self.notes += changes_since(old, self.cells.base, self.cells.axes)
-            description = describe(self.cells.base, self.cells.axes, files, self.extra)
-            self.folder.describe(description)
+            self.notes += changes_since(old, self.cells.base, self.cells.axes, self.extra)
+            self.folder.describe(describe(self.cells.base, self.cells.axes, files, self.extra))
             stock = take_stock(self.cells, self.folder)
             self._note(stock)
             yield from self._go_on(stock)

@@ -16,7 +16,7 @@ from ..executor.errors import WorkflowError
 from ..prompts.messages import shown
 from .pieces import Item, split
 
-__all__ = ["MOST_VALUES", "Kind", "Source", "distinct", "parse_steps", "parse_value"]
+__all__ = ["MOST_VALUES", "Kind", "Source", "distinct", "draws", "parse_steps", "parse_value"]
 
 MOST_VALUES = 10_000_000
 """Values in one axis."""
@@ -68,6 +68,12 @@ def parse_steps(text: str, kinds: Sequence[Kind], source: Source) -> list[tuple[
     else:
         steps = [_together(item, kinds) for item in items]
     return distinct(steps)
+
+
+def draws(text: str, kinds: Sequence[Kind]) -> bool:
+    """Whether an axis has random numbers in it."""
+    is_number = len(kinds) == 1 and kinds[0].name in ("INT", "FLOAT")
+    return is_number and any(not item.quoted and RANDOM.fullmatch(item.text) for item in split(text))
 
 
 def distinct(steps: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

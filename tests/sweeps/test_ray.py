@@ -22,7 +22,7 @@ RAY = ("--ray", "--workers", "2")
 
 def run(*arguments):
     process = start(*arguments, *RAY)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     return process.returncode, out, err
 
 
@@ -64,7 +64,7 @@ def test_two_workers_make_what_one_process_makes(place):
     assert "12 of 12 cells done" in err and len(out.split()) == 12
     assert len({entry.node for entry in entries()}) == 2
     process = start("--over", "Add.seed=1..12", "--output", "local")
-    process.communicate(timeout=120)
+    process.communicate(timeout=900)
 
     def files(folder):
         return {path.relative_to(folder): path.read_bytes() for path in Path(folder, "cells").rglob("*.*")}
@@ -91,7 +91,7 @@ def test_a_worker_killed_at_its_third_cell_costs_that_cell_only(place):
         if full and not killed:
             os.kill(full[0], signal.SIGKILL)
             killed = full[:1]
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     assert killed and results() == {f"{seed - 1:02}": 3 + seed for seed in range(1, 21)}
     assert len(entries()) == len({entry.cell for entry in entries()}) == 20
@@ -119,7 +119,7 @@ def test_results_come_back_where_the_folder_is_not_to_be_seen(place, monkeypatch
         f"sys.exit(main(['sweep', 'w.json', '--nodes', {str(toy_nodes.PATH)!r}, '--over', 'Add.seed=1..6',"
         " '--output', 'out', '--quiet', '--ray', '--workers', '2']))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert len(list(Path("out/cells").glob("*/number.png"))) == len(list(Path("out/thumbs").glob("*.webp"))) == 6
     assert json.loads(next(Path("out/cells").glob("0_*/workflow.json")).read_text())["2"]["inputs"]["seed"] == 1
@@ -130,7 +130,7 @@ def test_ctrl_c_ends_it_all(place):
     process = start("--over", "Add.seed=1..500", *RAY)
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 130 and "Traceback" not in err
     assert err.rstrip().splitlines()[-1].endswith("of 500 cells done")
     wait_for(lambda: not list(workers()), 60)
@@ -146,7 +146,7 @@ def test_it_listens_on_this_machine_alone(place):
         assert open_ and open_ <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}, open_
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=120)
+        process.communicate(timeout=900)
 
 
 def listening(pids):
@@ -176,14 +176,14 @@ def test_killed_at_any_moment_nothing_is_lost_or_made_twice(place):
             os.kill(random.choice(alive), signal.SIGKILL)
         else:
             process.send_signal(signal.SIGKILL if way == "driver" else signal.SIGINT)
-            process.communicate(timeout=120)
+            process.communicate(timeout=900)
             process = None
         made = [entry.cell for entry in entries()]
         assert len(made) == len(set(made)) and recorded <= set(made)
         recorded = set(made)
     print(f"{KILLS} kills, {len(recorded)} of {cells} cells by then")
     process = process or start(*over)
-    process.communicate(timeout=300)
+    process.communicate(timeout=900)
     assert process.returncode == 0
     made = [entry.cell for entry in entries()]
     assert len(made) == len(set(made)) == cells

@@ -173,6 +173,23 @@ def test_random_values_are_drawn_once(place):
     assert [step[0] + 3 for step in axis["values"]] == [first[at] for at in "012"]
 
 
+def test_only_random_numbers_are_kept_from_an_earlier_call(place):
+    """Not the lines of a file that happens to be called so."""
+    save({"1": {"class_type": "ToyText", "inputs": {"text": "", "flag": False}}})
+    for lines in ("one\n", "one\ntwo\n"):
+        Path("random.txt").write_text(lines)
+        assert run("--over", "1.text=@random.txt") == 0
+    assert len(list(Path("out/cells").glob("*/text.txt"))) == 2
+
+
+def test_other_options_than_before_are_told(place, capsys):
+    assert run(*SEEDS) == 0
+    assert run(*SEEDS, "--dtype", "bfloat16") == 0
+    told = capsys.readouterr().err
+    assert "--dtype: 'auto' has become 'bfloat16'; cells that are done stay as they are" in told
+    assert "--device" not in told
+
+
 # --- failures
 
 
@@ -312,7 +329,7 @@ def test_ctrl_c_stops_and_says_so(place):
     process = start("--over", "Add.seed=1..500")
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 130
     assert re.fullmatch(r"comfyui-ddim: stopped; \d+ of 500 cells done", err.rstrip().splitlines()[-1])
     assert "Traceback" not in err and not Path("out/.running").exists()
@@ -333,13 +350,13 @@ def test_killed_at_any_moment_nothing_is_lost_or_made_twice(place):
             time.sleep(random.random() * 0.1)
         early += process.poll() is None
         process.send_signal(signal.SIGKILL if kill % 2 else signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=900)
         made = [entry.cell for entry in read_ledger(Path("out/ledger.jsonl"))]
         assert len(made) == len(set(made)) and recorded <= set(made)
         recorded = set(made)
     print(f"{early} of {KILLS} kills before the end, {len(recorded)} of {cells} cells by then")
     process = start("--over", f"Add.seed=1..{cells}")
-    process.communicate(timeout=120)
+    process.communicate(timeout=900)
     assert process.returncode == 0
     entries = [entry.cell for entry in read_ledger(Path("out/ledger.jsonl"))]
     assert len(entries) == len(set(entries)) == cells
@@ -356,13 +373,13 @@ def test_a_full_disk_ends_the_sweep_with_nothing_lost(place):
     try:
         save(toy_nodes.adding(kind="picture"))
         process = start("--over", "Add.seed=1..500")
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=900)
         assert process.returncode == 2 and "No space left on device" in err and err.count("\n") == 1
         done = [entry.cell for entry in read_ledger(Path("out/ledger.jsonl"))]
         assert 0 < len(done) < 500
         subprocess.run(["mount", "-o", "remount,size=20m", "out"], check=True)
         process = start("--over", "Add.seed=1..500")
-        process.communicate(timeout=120)
+        process.communicate(timeout=900)
         assert process.returncode == 0
         entries = [entry.cell for entry in read_ledger(Path("out/ledger.jsonl"))]
         assert entries[: len(done)] == done and len(entries) == len(set(entries)) == 500
