@@ -90,31 +90,33 @@ class RayPool:
         self._seats = [_Seat(actor_class.remote()) for _ in range(count)]
         self._returned: deque[int] = deque()
         self._deaths: Counter[int] = Counter()
-        self._left = len(job.cells)
+        self._left = len(job.cells)  # of which nobody has been told yet
+        self._last_error = ""
 
     def make(self, indexes: Iterator[int]) -> Iterator[Made]:
         """The cells of these indexes, as workers make them."""
-        pending: dict[Any, tuple[_Seat, int | None]] = {}
+        # Calls that run, each with its worker and the cell that it makes; None: the worker starts.
+        calls: dict[Any, tuple[_Seat, int | None]] = {}
         for seat in self._seats:
-            pending[seat.actor.start.remote(*self._arguments)] = (seat, None)
+            calls[seat.actor.start.remote(*self._arguments)] = (seat, None)
         idle: list[_Seat] = []
-        while pending and not self._stop:
-            done, _ = self._ray.wait(list(pending), num_returns=1, timeout=0.2)
+        while calls and not self._stop:
+            done, _ = self._ray.wait(list(calls), num_returns=1, timeout=0.2)
             for reference in done:
-                seat, index = pending.pop(reference)
+                seat, index = calls.pop(reference)
                 made, is_alive = self._result(reference, seat, index)
                 if made is not None:
                     yield made
-                if not is_alive:
-                    self._check_start(seat)
-                    pending[seat.actor.start.remote(*self._arguments)] = (seat, None)
-                else:
+                if is_alive:
                     idle.append(seat)
+                else:
+                    self._check_start(seat)
+                    calls[seat.actor.start.remote(*self._arguments)] = (seat, None)
             while idle and (task := self._next(idle[-1], indexes)) is not None:
                 seat = idle.pop()
-                pending[seat.actor.make.remote(task)] = (seat, task)
-            if not any(index is not None for _, index in pending.values()) and len(idle) > 0:
-                return  # nothing is being made, and a worker that is free has nothing to make
+                calls[seat.actor.make.remote(task)] = (seat, task)
+            if idle and all(index is None for _, index in calls.values()):
+                return  # a worker is free and there is nothing to make; others that start needn't be waited for
 
     def _result(self, reference: Any, seat: _Seat, index: int | None) -> tuple[Made | None, bool]:
         """What a call brought, and whether its worker is alive."""

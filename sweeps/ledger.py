@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 __all__ = ["Entry", "Ledger", "read_ledger"]
 
@@ -152,8 +151,3 @@ def _ends_a_line(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"
-
-
-def entry_fields(entry: Entry) -> dict[str, Any]:
-    """The entry as JSON has it."""
-    return json.loads(entry.line())
