@@ -49,6 +49,23 @@ def test_what_overflows_in_half_precision_is_computed_in_float32(overflowing, ca
     assert getattr(half, way)(x).isnan().any()  # its own weights are as they were
 
 
+def test_infinity_of_the_last_layer_is_the_white_or_black_that_float32_gives(overflowing):
+    """ComfyUI clamps it before anybody sees it, and so it does with the number beyond float16 that it stands for."""
+    x, pictures = given("decode")[..., :4, :4], []
+    for dtype in (torch.float16, torch.float32):
+        vae = overflowing(1, torch.float32)
+        with torch.no_grad():
+            vae.first_stage_model.decoder.conv_out.weight *= 2e5
+            vae.first_stage_model.decoder.conv_out.bias *= 2e5
+            vae.first_stage_model.to(dtype)
+            raw = vae.first_stage_model.decode(x.to(dtype)).float()
+        vae.vae_dtype = dtype
+        pictures.append(through_node("decode", vae, x))
+        assert raw.isinf().any() == (dtype == torch.float16) and not raw.isnan().any()
+    at_infinity = raw.abs().movedim(1, -1) > torch.finfo(torch.float16).max  # `raw` is float32's here
+    assert at_infinity.any() and torch.equal(pictures[0][at_infinity], pictures[1][at_infinity])
+
+
 @pytest.mark.parametrize("way", ["decode", "encode"])
 def test_what_overflows_in_float32_is_an_error(overflowing, way):
     with pytest.raises(ValueError, match=r"the VAE gave NaN or infinity in float32, expected finite numbers"):
