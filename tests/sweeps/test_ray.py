@@ -99,6 +99,28 @@ def test_a_worker_killed_at_its_third_cell_costs_that_cell_only(place):
     assert 20 <= len(adds) <= 21  # all once, and the one that was lost
 
 
+def test_a_machine_that_goes_costs_its_cell_only(place):
+    """Two raylets, each with one worker; one of them is killed, with all that it started."""
+    from ray.cluster_utils import Cluster
+
+    save(toy_nodes.adding(milliseconds=300))
+    machine = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+    cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
+    try:
+        second = cluster.add_node(**machine)
+        process = start("--over", "Add.seed=1..40", "--ray", cluster.address, "--workers", "2")
+        wait_for(lambda: len({entry.node for entry in entries()}) == 2)
+        cluster.remove_node(second, allow_graceful=False)
+        at_the_time = len(entries())
+        _, err = process.communicate(timeout=900)
+        assert process.returncode == 0, err
+        assert at_the_time < 40
+        assert len(entries()) == len({entry.cell for entry in entries()}) == len(results()) == 40
+        assert 40 <= sum(line.startswith("add") for line in log()) <= 41
+    finally:
+        cluster.shutdown()
+
+
 def test_a_cell_that_kills_its_workers_fails_and_so_does_one_that_raises(place):
     save(toy_nodes.adding(broken="kill3 5"))
     code, _, err = run("--over", "Add.seed=1..20")
