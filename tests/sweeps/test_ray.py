@@ -104,10 +104,9 @@ def test_a_machine_that_goes_costs_its_cell_only(place):
     from ray.cluster_utils import Cluster
 
     save(toy_nodes.adding(milliseconds=300))
-    machine = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
-    cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
-        second = cluster.add_node(**machine)
+        second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.2")  # the driver joins at the first
         process = start("--over", "Add.seed=1..40", "--ray", cluster.address, "--workers", "2")
         wait_for(lambda: len({entry.node for entry in entries()}) == 2)
         cluster.remove_node(second, allow_graceful=False)
@@ -119,6 +118,7 @@ def test_a_machine_that_goes_costs_its_cell_only(place):
         assert 40 <= sum(line.startswith("add") for line in log()) <= 41
     finally:
         cluster.shutdown()
+        process.kill()
 
 
 def test_a_cell_that_kills_its_workers_fails_and_so_does_one_that_raises(place):
