@@ -28,13 +28,7 @@ def converted(ov: ModuleType, code: Callable[..., Tensor], shapes: Sequence[torc
     ]
     with torch.no_grad(), _Tracing(ov):
         result = code(*inputs)
-    model = ov.Model([result.node], parameters, "network")
-    # The names it finds count on and on, and are part of what the cache goes by.
-    for i, operation in enumerate(model.get_ordered_ops()):
-        operation.set_friendly_name(str(i))
-    for port in (*model.inputs, *model.outputs):
-        port.set_names({f"{port.node.friendly_name} of the network"})
-    return model
+    return ov.Model([result.node], parameters, "network")
 
 
 def _with(value: Tensor, node: Any) -> Tensor:
@@ -99,7 +93,10 @@ class Operations:
         if x.dtype != torch.bfloat16:
             return self._ov.op.Constant(x.numpy(), shared_memory=True)
         shared = self._ov.Tensor(x.view(torch.uint16).numpy(), list(x.shape), self._ov.Type.bf16)
-        return self._ops.convert(self._ov.op.Constant(shared, shared_memory=True), "f32").output(0)
+        widened = self._ops.convert(self._ov.op.Constant(shared, shared_memory=True), "f32")
+        # A mark that OpenVINO's own compressed models have. Without it the weights would be kept in float32 too.
+        widened.get_rt_info()["decompression_0"] = True
+        return widened.output(0)
 
     def convolution(self, out, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         stride, padding, dilation = (list(_pair(value)) for value in (stride, padding, dilation))

@@ -23,4 +23,4 @@ def test_openvino_paints_torch_s_picture(tmp_path, monkeypatch):
         pictures[engine] = np.asarray(Image.open(next(output.glob("*.png")))).astype(int)
     assert pictures["torch"].std() > 10
     assert abs(pictures["openvino"] - pictures["torch"]).max() <= 1
-    assert len(list((tmp_path / "cache" / "comfyui-ddim" / "openvino").glob("*.blob"))) == 2  # UNet and autoencoder
+    assert not list((tmp_path / "cache" / "comfyui-ddim").iterdir())  # where the weights were, without a name

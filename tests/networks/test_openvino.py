@@ -1,6 +1,8 @@
-"""OpenVINO in torch's place: the same numbers, from the cache folder the second time, and clear refusals."""
+"""OpenVINO in torch's place: the same numbers, with the weights in memory once, and clear refusals."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -131,34 +133,69 @@ def test_bfloat16_is_as_near_to_float32_as_torch_s(folder):
 
 
 @torch.no_grad()
-def test_what_was_compiled_is_found_by_weights_and_shape(tmp_path):
+def test_weights_move_into_a_file_and_stay_what_they_are(tmp_path):
     torch.manual_seed(0)
-    layer, x = nn.Conv2d(4, 8, 3), torch.randn(1, 4, 9, 9)
-
-    def files() -> set:
-        return set(tmp_path.iterdir()) if tmp_path.is_dir() else set()
-
-    Compiled(layer, nn.Conv2d.forward, tmp_path)(x)
-    first = files()
-    assert first
-    assert torch.allclose(Compiled(layer, nn.Conv2d.forward, tmp_path)(x), layer(x), atol=1e-5)
-    assert files() == first
-    layer.weight.data[3, 2, 1, 1] += 1
-    assert torch.allclose(Compiled(layer, nn.Conv2d.forward, tmp_path)(x), layer(x), atol=1e-5)
-    second = files()
-    assert second > first
-    Compiled(layer, nn.Conv2d.forward, tmp_path)(torch.randn(1, 4, 9, 10))
-    assert files() > second
+    layer, x = nn.Conv2d(4, 8, 3).requires_grad_(False), torch.randn(1, 4, 9, 9)
+    expected, weights = layer(x), layer.weight.clone()
+    compiled = Compiled(layer, nn.Conv2d.forward, tmp_path)
+    assert torch.allclose(compiled(x), expected, atol=1e-5)
+    assert torch.equal(layer.weight, weights) and torch.equal(layer(x), expected)
+    assert layer.weight.mapped is layer.bias.mapped and not list(tmp_path.iterdir())
+    wider = torch.randn(1, 4, 9, 10)
+    assert torch.allclose(compiled(wider), layer(wider), atol=1e-5)
+    changed = copy.deepcopy(compiled)
+    changed.network.weight.data[3, 2, 1, 1] += 1
+    assert torch.allclose(changed(x), changed.network(x), atol=1e-5) and not torch.allclose(changed(x), expected)
+    assert torch.allclose(compiled(x), expected, atol=1e-5)
 
 
 @torch.no_grad()
-def test_a_damaged_cache_is_made_anew(tmp_path):
-    torch.manual_seed(0)
-    layer, x = nn.Conv2d(4, 8, 3), torch.randn(1, 4, 9, 9)
-    Compiled(layer, nn.Conv2d.forward, tmp_path)(x)
-    for file in tmp_path.iterdir():
-        file.write_bytes(file.read_bytes()[:100])
-    assert torch.allclose(Compiled(layer, nn.Conv2d.forward, tmp_path)(x), layer(x), atol=1e-5)
+def test_weights_that_two_networks_share_move_once(tmp_path):
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    second.weight = first.weight
+    x = torch.randn(2, 4)
+    Compiled(first, nn.Linear.forward, tmp_path)(x)
+    mapped = first.weight.mapped
+    assert torch.allclose(Compiled(second, nn.Linear.forward, tmp_path)(x), second(x), atol=1e-5)
+    assert first.weight.mapped is mapped and second.bias.mapped is not mapped
+
+
+@torch.no_grad()
+def test_without_room_for_a_file_it_computes_all_the_same(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    layer, x = nn.Linear(4, 4), torch.randn(2, 4)
+    assert torch.allclose(Compiled(layer, nn.Linear.forward, tmp_path / "file")(x), layer(x), atol=1e-5)
+    assert "takes more memory" in caplog.text and not hasattr(layer.weight, "mapped")
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+import torch
+from torch import nn
+from comfyui_ddim.networks.openvino import Compiled
+
+
+def held():
+    rows = Path("/proc/self/status").read_text().splitlines()
+    return next(int(row.split()[1]) for row in rows if row.startswith("RssAnon")) * 1024
+
+
+dtype, folder = getattr(torch, sys.argv[1]), Path(sys.argv[2])
+small = nn.Linear(64, 64).requires_grad_(False).to(dtype)
+Compiled(small, nn.Linear.forward, folder)(torch.ones(2, 64, dtype=dtype))  # so that it has what it takes itself
+layers = nn.Sequential(*(nn.Linear(2048, 2048) for _ in range(12))).requires_grad_(False).to(dtype)
+before = held()
+Compiled(layers, nn.Sequential.forward, folder)(torch.ones(2, 2048, dtype=dtype))
+print((held() - before) / sum(p.nbytes for p in layers.parameters()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_are_in_memory_once(tmp_path, dtype):
+    ran = subprocess.run([sys.executable, "-c", MEMORY, dtype, tmp_path], check=True, capture_output=True, text=True)
+    assert float(ran.stdout) < 0.5
 
 
 def test_what_it_cannot_do(tmp_path):
