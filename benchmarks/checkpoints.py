@@ -117,7 +117,7 @@ def ours(dtype: str, engine: str = "torch") -> Candidate:
     def load(path: Path) -> object:
         model = load_checkpoint(path, "cpu", getattr(torch, dtype))
         if engine == "openvino":
-            use_openvino(model, path.with_name("openvino-cache"))
+            use_openvino(model, path.parent)
         return model
 
     from comfyui_ddim.sampler import Guidance, ddim_steps, make_predictor, make_schedule

@@ -186,7 +186,8 @@ small = nn.Linear(64, 64).requires_grad_(False).to(dtype)
 Compiled(small, nn.Linear.forward, folder)(torch.ones(2, 64, dtype=dtype))  # so that it has what it takes itself
 layers = nn.Sequential(*(nn.Linear(2048, 2048) for _ in range(12))).requires_grad_(False).to(dtype)
 before = held()
-Compiled(layers, nn.Sequential.forward, folder)(torch.ones(2, 2048, dtype=dtype))
+compiled = Compiled(layers, nn.Sequential.forward, folder)
+compiled(torch.ones(2, 2048, dtype=dtype))
 print((held() - before) / sum(p.nbytes for p in layers.parameters()))
 """
 
