@@ -208,7 +208,7 @@ class DDIMGrid:
     DESCRIPTION = "Arranges images in rows and columns, with a label for each row and column."
     FUNCTION = "lay_out"
     RETURN_TYPES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("One image of all, with the labels.",)
+    OUTPUT_TOOLTIPS = ("All the images as one, with the labels.",)
     SEARCH_ALIASES = ("XY plot", "image grid", "comparison", "contact sheet with labels")
 
     @classmethod

@@ -65,7 +65,7 @@ class DDIMMask:
                 "feather": whole(0, 0, 512, "Width of the soft edge in pixels; 0 is a hard edge."),
                 "invert": toggle(False, "Invert the mask: inpaint outside the shape, keep what is inside."),
             },
-            "optional": {"mask": socket("MASK", "A mask from elsewhere, added to the drawn one.")},
+            "optional": {"mask": socket("MASK", "An existing mask; it is combined with the drawn shape (maximum).")},
         }
 
     def make(self, shape, width, height, left, top, right, bottom, feather, invert, mask=None) -> tuple[torch.Tensor]:

@@ -89,7 +89,7 @@ class DDIMLoadNoise:
     CATEGORY = "DDIM/latents"
     DESCRIPTION = (
         "Noise from a file: what Save Latent wrote, or a script of your own. The same file gives the same x_T on every "
-        "machine, whatever draws random numbers there."
+        "machine, whatever its random number generator."
     )
     FUNCTION = "load"
     RETURN_TYPES = ("LATENT",)

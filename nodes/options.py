@@ -57,7 +57,7 @@ class DDIMOptions:
                 "noise": rare(
                     choice(
                         ["per sample", "published"],
-                        "per sample: the same image alone or in a batch. published: drawn in the original order.",
+                        "per sample: an image is the same alone or in a batch. published: drawn in the original order.",
                     )
                 ),
             },

@@ -45,7 +45,7 @@ def strip(images: torch.Tensor, columns: int, gap: int) -> torch.Tensor:
 class DDIMExampleImage:
     DISPLAY_NAME = "Example Image (DDIM)"
     CATEGORY = "DDIM/images"
-    DESCRIPTION = "One of the small images that ship with this pack. Put LoadImage in its place for your own."
+    DESCRIPTION = "One of the small images that ship with this pack. Replace it with Load Image to use your own."
     FUNCTION = "read"
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_TOOLTIPS = ("The image.",)
@@ -68,8 +68,9 @@ class DDIMFilmStrip:
     DESCRIPTION = "Arranges the images of a batch in rows, as one image: a film strip, a contact sheet, a comparison."
     FUNCTION = "lay_out"
     RETURN_TYPES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("All images as one.",)
+    OUTPUT_TOOLTIPS = ("All the images as one.",)
     SEARCH_ALIASES = ("contact sheet", "image grid", "compare")
+    HAS_INTERMEDIATE_OUTPUT = True  # ComfyUI shows its picture also when the node comes from the cache
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:

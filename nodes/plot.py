@@ -158,6 +158,7 @@ class DDIMPlot:
     RETURN_NAMES = ("plot",)
     OUTPUT_TOOLTIPS = ("The plots, as one image.",)
     SEARCH_ALIASES = ("plot", "chart", "graph", "alphas_cumprod", "show schedule", "sigmas")
+    HAS_INTERMEDIATE_OUTPUT = True  # ComfyUI shows its picture also when the node comes from the cache
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:

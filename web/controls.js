@@ -1,4 +1,4 @@
-/** What stands around a picture: the presets above it, and the axis's ends, which can be typed in. */
+/** The controls around a picture: preset buttons above it, and the ends of its axis, which can be typed in. */
 
 import { PRESETS, presetPoints, tidy } from './curve.js'
 import { shortNumber } from './geometry.js'

@@ -1,5 +1,5 @@
 /**
- * A curve over the run as text, as points and as numbers: the same reading as nodes/schedules.py. Knows no page.
+ * A curve over the run as text, as points and as numbers, read as nodes/schedules.py does. Knows nothing of the page.
  *
  * A curve is {line, at}: `line` the corners [u, value] to draw, `at(u)` its value, u from 0 (first step) to 1 (last).
  * One that can be drawn by hand has `points` besides: its own corners [u, value], u rising.
@@ -43,7 +43,7 @@ function ofFormula(at) {
     try {
       return [[u, at(u)]]
     } catch {
-      return [] // between two steps nobody asks for its value
+      return [] // between two steps its value isn't needed
     }
   })
   return { line, at }

@@ -5,16 +5,9 @@ import { stepValues, tidy, withEnds } from './curve.js'
 import { fitRange, gridValues, shortNumber, shownLabels, toX, toY } from './geometry.js'
 import { html, svg } from './dom.js'
 import { Pointer } from './pointer.js'
-import { STYLE } from './style.js'
 import { say } from './words.js'
 
 const MARGIN = { left: 34, right: 12, top: 14, bottom: 30 }
-
-/** The styles of all pictures, once per page. */
-function dress() {
-  if (document.getElementById('ddim-curve-style')) return
-  document.head.append(html('style', { id: 'ddim-curve-style', textContent: STYLE }))
-}
 
 export class CurveView {
   /**
@@ -34,7 +27,6 @@ export class CurveView {
    * `on.range(low, high)` of an axis end typed in (null: it fits the values). Without `on.draw` it only shows.
    */
   constructor(on) {
-    dress()
     this.on = on
     this.svg = svg('svg', { class: 'ddim-curve-plot', tabindex: on.draw ? 0 : -1, role: on.draw ? 'application' : 'img' })
     this.ends = ['high', 'low'].map((end) => axisEnd(this, end))

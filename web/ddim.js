@@ -2,10 +2,10 @@
 
 import { app } from '../../scripts/app.js'
 import { formatCurve, guidanceCurve, parseCurve, stepValues } from './curve.js'
-import { html } from './dom.js'
+import { addStyle } from './dom.js'
 import { CurveView } from './curve_view.js'
 import { stepsDownstream } from './steps.js'
-import { PAGE_STYLE } from './style.js'
+import { PAGE_STYLE, STYLE } from './style.js'
 import { learn, say } from './words.js'
 
 const STEPS = 20
@@ -16,7 +16,7 @@ const ARROWS = 120
 const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name)
 const isWired = (node, name) => node.inputs?.some((input) => input.name === name && input.link != null) ?? false
 
-/** What a node's widgets say: the curve, or why there is none to show. */
+/** How to read the curve from a node's widgets, and why it may not be the one that is used. */
 const SOURCES = {
   DDIMCurve: {
     inputs: ['curve'],
@@ -38,7 +38,7 @@ function remember() {
   app.canvas?.emitAfterChange?.()
 }
 
-/** Joins a node and its picture; `refresh` brings the picture up to date. */
+/** Connects a node with its picture; `refresh` brings the picture up to date. */
 class CurveWidget {
   constructor(node, source) {
     this.node = node
@@ -53,6 +53,7 @@ class CurveWidget {
       setValue: () => {},
       getMinHeight: () => HEIGHT,
       hideOnZoom: true,
+      hideInPanel: true,
       serialize: false,
     })
     this.widget.serialize = false
@@ -75,7 +76,7 @@ class CurveWidget {
     this.refresh()
   }
 
-  /** Shows what is there now, when it isn't what was there before. */
+  /** Draws the picture again if what it shows has changed. */
   refresh() {
     const { node, source } = this
     this.takePlace()
@@ -125,7 +126,7 @@ function letTheEditorPan(element) {
   pass('pointerup', 'processMouseUp', middle)
 }
 
-/** A sampler whose guider is wired says so at cfg, which doesn't count then. */
+/** While a guider is connected a sampler's cfg has no effect: it is greyed out, and its label says so. */
 class GuidedCfg {
   constructor(node) {
     this.node = node
@@ -143,7 +144,7 @@ class GuidedCfg {
   }
 }
 
-/** What follows the graph: steps, wires, undo and files change without a word to the node they matter to. */
+/** What is refreshed whenever the graph changes: a node isn't told of changes elsewhere, such as to a sampler's steps. */
 const followers = new Set()
 
 function refreshAll() {
@@ -182,12 +183,12 @@ function addCurve(node, source) {
 const pen = document.createElement('canvas').getContext('2d')
 pen.font = `12px ${LiteGraph.NODE_FONT}`
 
-/** How wide a choice's name, value and arrows are: names of files are long. */
+/** The width of a choice with its name, value and arrows: file names are long. */
 function choiceWidth({ name, label, value }) {
   return Math.min(WIDEST, pen.measureText(`${label ?? name}${value}`).width + ARROWS)
 }
 
-/** Titles and values are longer than the editor reckons with. */
+/** Makes a node as wide as its title and values need: the editor allows for less. */
 function makeRoom(node) {
   const [width, height] = node.computeSize()
   const widgets = node.widgets ?? []
@@ -195,6 +196,8 @@ function makeRoom(node) {
   const wanted = Math.max(width, widgets.length ? WIDE : NARROW, ...choices)
   node.setSize([Math.max(node.size[0], wanted), Math.max(node.size[1], height)])
 }
+
+addStyle(STYLE + PAGE_STYLE)
 
 app.registerExtension({
   name: 'ComfyUI-DDIM.Curve',
@@ -217,7 +220,6 @@ app.registerExtension({
   },
 
   async setup() {
-    document.head.append(html('style', { textContent: PAGE_STYLE }))
     app.api.addEventListener('graphChanged', refreshAll)
     await learn(app.api, app.extensionManager.setting.get('Comfy.Locale'))
   },

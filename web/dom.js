@@ -1,4 +1,4 @@
-/** Two ways to make an element of the page. */
+/** Elements of the page, and styles for it. */
 
 /** An SVG element with attributes, and perhaps a text. */
 export function svg(tag, attributes = {}, text = '') {
@@ -13,4 +13,11 @@ export function html(tag, properties, ...children) {
   const element = Object.assign(document.createElement(tag), properties)
   element.append(...children)
   return element
+}
+
+/** Styles the page with rules for elements of this pack; nothing is added to the page's own. */
+export function addStyle(rules) {
+  const sheet = new CSSStyleSheet()
+  sheet.replaceSync(rules)
+  document.adoptedStyleSheets.push(sheet)
 }

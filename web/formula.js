@@ -24,7 +24,7 @@ const NUMBER = new RegExp(
 )
 const TOKEN = /^(?:\*\*|[-+*/(),]|[A-Za-z_]\w*)/
 
-/** What Python raises where a double has no answer. */
+/** `result`, or a RangeError where Python would raise one: it is no number, or infinite though nothing given is. */
 function known(result, ...given) {
   if (Number.isNaN(result) || (!Number.isFinite(result) && given.every(Number.isFinite))) throw new RangeError('no value')
   return result

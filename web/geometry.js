@@ -1,5 +1,5 @@
 /**
- * Where a curve's parts lie in a picture, and what a pointer may do to its points. Numbers in, numbers out: knows no page.
+ * Where a curve's parts lie in a picture, and what a pointer may do to its points. Numbers in, numbers out: knows nothing of the page.
  *
  * A frame {left, top, width, height, low, high} is the plot's box in pixels, and the values at its bottom and top.
  */
@@ -42,7 +42,7 @@ export function gridValues({ low, high }, most = 4) {
 /** How finely a dragged value is rounded: a hundredth of the frame's range, or somewhat less. */
 export const valueStep = ({ low, high }) => roundStep((high - low) / 100)
 
-/** The index of the point nearest to (x, y), -1 when none is within `reach` pixels; of equals the later one. */
+/** The index of the point nearest to (x, y), -1 when none is within `reach` pixels; of two equally near, the later. */
 export function hitPoint(frame, points, x, y, reach = 10) {
   let [best, nearest] = [-1, reach]
   points.forEach(([u, value], i) => {

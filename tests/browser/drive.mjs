@@ -1,7 +1,7 @@
 /*
  * node drive.mjs URL CHROMIUM: ComfyUI's editor at URL in a browser, driven by lines on standard input.
  *
- * Each line is [scene, given]: the function of that name in scenes.mjs, curve.mjs, graph.mjs or panels.mjs is called with the page and
+ * Each line is [scene, given]: the function of that name in scenes.mjs or one of its neighbours is called with the page and
  * `given`. Its answer goes out as a line {"answer": ...}, or {"error": "..."}.
  */
 import { createRequire } from 'node:module'
@@ -9,11 +9,12 @@ import { createInterface } from 'node:readline'
 import * as curve from './curve.mjs'
 import * as life from './graph.mjs'
 import * as panels from './panels.mjs'
+import * as places from './places.mjs'
 import * as graph from './scenes.mjs'
 
 const { chromium } = createRequire(import.meta.url)('playwright-core') // found through NODE_PATH
 const [url, executablePath] = process.argv.slice(2)
-const scenes = { ...graph, ...curve, ...life, ...panels }
+const scenes = { ...graph, ...curve, ...life, ...panels, ...places }
 const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync']
 const browser = await chromium.launch({ executablePath, headless: true, args: flags })

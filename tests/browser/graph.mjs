@@ -91,6 +91,20 @@ export async function wireText(page, { input, text }) {
   await settle(page)
 }
 
+/** Wires ComfyUI's Curve Editor into Curve (DDIM), with a curve through `points`, whose ends are the values of `range`. */
+export async function drawInCurveEditor(page, { points, range }) {
+  await page.evaluate(([points, range]) => {
+    const [to, from] = [nodeOf('DDIMCurve'), LiteGraph.createNode('CurveEditor')]
+    app.canvas.graph.add(from)
+    from.pos = [to.pos[0] + to.size[0] + 100, to.pos[1]]
+    const drawn = from.widgets.find((widget) => widget.name === 'curve')
+    drawn.value = { points, interpolation: 'monotone_cubic' }
+    to.widgets.find((widget) => widget.name === 'drawn_range').value = range
+    from.connect(0, to, to.inputs.findIndex((input) => input.name === 'drawn'))
+  }, [points, range])
+  await settle(page)
+}
+
 /** The editor's own zoom, with the curve still in view. */
 export async function zoom(page, scale) {
   await page.evaluate((scale) => {

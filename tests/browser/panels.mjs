@@ -31,12 +31,16 @@ export async function openTemplate(page, { name }) {
 
 // ---- languages
 
-/** Opens the editor anew in a language: the names of every node, its inputs and outputs, and the tooltip over one. */
-export async function speak(page, { locale, node, widget }) {
+/** Opens the editor anew in a language. */
+export async function language(page, locale) {
   await page.evaluate((locale) => app.extensionManager.setting.set('Comfy.Locale', locale), locale)
   await page.reload({ waitUntil: 'domcontentloaded' })
   await arrive(page)
   await page.waitForTimeout(1500)
+}
+
+/** The names of every node, its inputs and outputs, as the editor shows them, and the tooltip over a widget. */
+export async function speak(page, { node, widget }) {
   const names = await page.evaluate(() => {
     const shown = (slot) => slot.label ?? slot.localized_name ?? slot.name
     const types = Object.keys(LiteGraph.registered_node_types).filter((type) => type.startsWith('DDIM'))

@@ -168,3 +168,19 @@ export async function shot(page, path) {
   await page.screenshot({ path })
   await page.setViewportSize(usual)
 }
+
+/** A picture of one node alone, as it is when it has been added. */
+export async function portrait(page, { type, path }) {
+  const clip = await page.evaluate(async (type) => {
+    app.graph.clear()
+    const node = LiteGraph.createNode(type)
+    app.graph.add(node)
+    Object.assign(app.canvas.ds, { scale: 1, offset: [300 - node.pos[0], 150 - node.pos[1]] })
+    app.canvas.setDirty(true, true)
+    await new Promise((done) => setTimeout(done, 800))
+    const [air, title] = [8, LiteGraph.NODE_TITLE_HEIGHT]
+    const { left, top } = app.canvas.canvas.getBoundingClientRect()
+    return { x: left + 300 - air, y: top + 150 - title - air, width: node.size[0] + 2 * air, height: node.size[1] + title + 2 * air }
+  }, type)
+  await page.screenshot({ path, clip })
+}

@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+from comfyui_ddim.executor import Context, Executor, object_info
+from comfyui_ddim.executor.reading import convert_workflow
+from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, STAND_IN_CLASS_MAPPINGS
 from editor import needs_editor, read, with_curve
+from PIL import Image
 
 pytestmark = needs_editor
 
@@ -140,12 +144,42 @@ def test_a_list_by_wire_takes_its_place(server, page, drawn):
     primitive |= {"mode": 0, "inputs": [], "outputs": [output], "properties": {}, "widgets_values": [2.0]}
     workflow["nodes"].append(primitive)
     page("open", {"workflow": workflow, "view": [40, 420]})
-    assert page("curve")["notice"] == "The wired values count, not this curve."
+    assert page("curve")["notice"] == "The connected values are used, not this curve."
     assert page("curve")["points"] == []
     ran = page("run")
     wanted = {"curve": "0: 7.5, 1: 1", "values": ["100", 0], "drawn_range": "0, 10"}
     assert ran["prompt"]["99"]["inputs"] == wanted
     assert list(server.pictures(server.history(ran["answer"]["prompt_id"])))
+
+
+def headless(prompt, folder):
+    """The picture that the headless runner makes of a prompt."""
+    context = Context(output_dir=folder, temp_dir=folder / "temp", input_dir=folder, device="cpu")
+    result = Executor({**STAND_IN_CLASS_MAPPINGS, **NODE_CLASS_MAPPINGS}, context=context).run(prompt)
+    assert result.succeeded, (result.node_errors, result.failure)
+    (picture,) = folder.glob("*.png")
+    return np.asarray(Image.open(picture), dtype=int)
+
+
+def test_comfyuis_curve_editor_drives_a_run(server, page, drawn, tmp_path):
+    """As the page posts it, to the server; the headless runner makes the same picture of what it posted, and saved."""
+    if "CurveEditor" not in server.asked("/object_info"):
+        pytest.skip("this ComfyUI has no CurveEditor")
+    page("open", {"workflow": with_curve("0: 1, 1: 1", 6), "view": [40, 420]})
+    page("drawInCurveEditor", {"points": [[0, 0.75], [0.3, 0.7], [1, 0.1]], "range": "1, 9"})
+    assert page("curve")["notice"] == "The connected curve is used, not this one."
+    ran = page("run")
+    (curve,) = (node["inputs"] for node in ran["prompt"].values() if node["class_type"] == "DDIMCurve")
+    assert ran["prompt"][curve["drawn"][0]]["class_type"] == "CurveEditor" and curve["drawn_range"] == "1, 9"
+    (made,) = (np.asarray(each, dtype=int) for each in server.pictures(server.history(ran["answer"]["prompt_id"])))
+    saved = page("save")["workflow"]
+    classes = object_info({**STAND_IN_CLASS_MAPPINGS, **NODE_CLASS_MAPPINGS})
+    for name, prompt in {"posted": ran["prompt"], "saved": convert_workflow(saved, classes)}.items():
+        (tmp_path / name).mkdir()
+        assert abs(headless(prompt, tmp_path / name) - made).max() <= 1, name  # bytes are cut, not rounded
+    del curve["drawn"]
+    (tmp_path / "written").mkdir()
+    assert abs(headless(ran["prompt"], tmp_path / "written") - made).max() > 20
 
 
 def test_a_guidance_schedule_shows_its_curve(page, drawn):

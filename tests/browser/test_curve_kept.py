@@ -133,7 +133,8 @@ def test_converted_to_an_input_and_back(page, curve):
     text = draw(page, curve)
     page("wireText", {"input": "curve", "text": "0: 2, 1: 3"})
     wired = curve()
-    assert wired["notice"] == "'curve' is wired: its value is known when it runs." and wired["points"] == []
+    assert wired["notice"] == "'curve' is connected: its value is known once the workflow runs."
+    assert wired["points"] == []
     page("tryPreset", "constant")  # nothing is drawn over that
     page("wireText", {"input": "curve", "text": None})
     free = curve()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comfyui_ddim.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
-from editor import PACK, ROOT, needs_editor, read, with_curve
+from editor import PACK, ROOT, SEEDS, needs_editor, read, with_curve
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 SHOTS = os.environ.get("SHOTS")
@@ -65,6 +65,45 @@ def test_progress_and_previews_show_while_sampling(page, drawn):
     assert all(each["size"] > 100 for each in told if each["kind"] == "b_preview")
 
 
+def film_and_plot():
+    """A short run whose film strip and plot are nodes as they are when they have just been added."""
+    workflow = read("film_strip")
+    by_type = {node["type"]: node for node in workflow["nodes"]}
+    by_type["DDIMSampler"]["widgets_values"][2] = 4
+    by_type["DDIMSampler"]["widgets_values"][0] = next(SEEDS)
+    by_type["DDIMFilmStrip"]["size"] = [300, 180]
+    by_type["DDIMFilmStrip"]["pos"] = [100, 2000]
+    inputs = [{"name": "model", "type": "MODEL", "link": 98}]
+    plot = {"id": 99, "type": "DDIMPlot", "pos": [500, 2000], "size": [300, 300], "flags": {}, "order": 0, "mode": 0}
+    plot |= {"inputs": inputs, "properties": {}, "widgets_values": [20, 5, 0, 1, "steps", 768, 512]}
+    plot["outputs"] = [{"name": "plot", "type": "IMAGE", "links": [99]}]
+    shown = {"id": 97, "type": "PreviewImage", "pos": [900, 2000], "size": [200, 200], "flags": {}, "order": 0}
+    shown |= {"mode": 0, "inputs": [{"name": "images", "type": "IMAGE", "link": 99}], "outputs": [], "properties": {}}
+    by_type["DDIMLoadModel"]["outputs"][0]["links"].append(98)
+    workflow["nodes"] += [plot, shown]
+    workflow["links"] += [[98, by_type["DDIMLoadModel"]["id"], 0, 99, 0, "MODEL"], [99, 99, 0, 97, 0, "IMAGE"]]
+    workflow["last_node_id"], workflow["last_link_id"] = 99, 99
+    return workflow
+
+
+def test_nodes_show_their_picture_and_grow_for_it(server, page, drawn):
+    """As ComfyUI's own do; also where the picture comes from ComfyUI's cache, if that announces it again."""
+    workflow = film_and_plot()
+    info = server.asked("/object_info")
+    again = "has_intermediate_output" in info["DDIMPlot"]
+    for _ in range(2 if again else 1):
+        page("open", {"workflow": workflow, "view": [100, 2000]})
+        kinds = ("DDIMFilmStrip", "DDIMPlot", "PreviewImage")
+        before = {kind: page("heightOf", kind) for kind in kinds}
+        server.history(page("run")["answer"]["prompt_id"])
+        grown = {}
+        for kind in kinds:
+            seen = page("pictureOn", kind)
+            assert seen["inside"] and seen["width"] > 200, (kind, seen)
+            grown[kind] = seen["height"] - before[kind]
+        assert all(grown[kind] >= 200 for kind in kinds[:2]), grown
+
+
 def test_cancelling_stops_within_one_step(server, page):
     page("open", {"workflow": with_curve("3.5", 1000)})
     ran = page("run")
@@ -90,13 +129,25 @@ def test_an_error_of_a_run_is_told_in_plain_words(page, drawn):
     assert "need a table of 2000, expected at most 1000" in said["words"]
 
 
+@pytest.fixture
+def speaking(page):
+    """`speaking(locale)`: the editor in another language, until the test is over."""
+    spoken = []
+
+    def speak(locale):
+        spoken.append(locale)
+        page("language", locale)
+
+    yield speak
+    if spoken:
+        page("language", "en")
+
+
 @pytest.mark.parametrize("locale", ["ko", "zh"])
-def test_the_editor_speaks_other_languages(page, locale):
+def test_the_editor_speaks_other_languages(page, speaking, locale):
     written = json.loads((ROOT / "locales" / locale / "nodeDefs.json").read_text())
-    try:
-        told = page("speak", {"locale": locale, "node": "DDIMSampler", "widget": "eta"})
-    finally:
-        page("speak", {"locale": "en", "node": "DDIMSampler", "widget": "eta"})
+    speaking(locale)
+    told = page("speak", {"node": "DDIMSampler", "widget": "eta"})
     for name, texts in written.items():
         shown = told["names"][name]
         assert shown["title"] == texts["display_name"]
@@ -106,12 +157,28 @@ def test_the_editor_speaks_other_languages(page, locale):
     assert told["tooltip"].strip() == written["DDIMSampler"]["inputs"]["eta"]["tooltip"]
 
 
-def test_every_node_has_its_help(page):
+@pytest.fixture
+def of_today(page):
+    """The editor, where it is one that has app mode, blueprints of packs, and nodes that are elements in earnest."""
+    if page("frontEnd") < [1, 49]:
+        pytest.skip("not tried on this front end")
+
+
+HELP = ROOT / "web" / "docs"
+
+
+@pytest.mark.parametrize("locale", ["en", "ko", "zh"])
+def test_every_node_has_its_help(page, speaking, locale):
     """Opened as a person does: its heading, lists and picture are there, no markdown shows, nothing is cut."""
+    if locale != "en":
+        speaking(locale)
     for name in NODE_CLASS_MAPPINGS:
         help = page("help", name)
         page("leaveHelp")
-        assert help["headings"][:3] == [NODE_DISPLAY_NAME_MAPPINGS[name], "Inputs", "Outputs"]
+        written = (HELP / f"{name}.md" if locale == "en" else HELP / name / f"{locale}.md").read_text(encoding="utf-8")
+        assert help["headings"] == re.findall(r"^##? (.+)", written, re.MULTILINE)
+        if locale == "en":
+            assert help["headings"][:3] == [NODE_DISPLAY_NAME_MAPPINGS[name], "Inputs", "Outputs"]
         ((picture, width),) = help["pictures"]
         assert picture == f"{name}.png" and width > 0
         assert help["entries"] > 1 and help["beyond"] <= 0
@@ -126,3 +193,31 @@ def test_templates_have_thumbnails_and_open(page):
     assert {name for name, _ in seen} <= names and all(width >= 128 for _, width in seen)
     page("openTemplate", {"name": "variations"})
     assert page("inspect")["nodes"] == len(read("variations")["nodes"])
+
+
+BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
+
+
+@pytest.mark.parametrize("blueprint", BLUEPRINTS, ids=lambda path: path.stem)
+def test_a_blueprint_can_be_found_inserted_and_run(server, page, of_today, drawn, blueprint):
+    wires = page("sources")
+    assert page("addBySearch", blueprint.stem) == blueprint.stem
+    shown = page("wireLast", wires)
+    assert shown
+    made = list(server.pictures(server.history(page("run")["answer"]["prompt_id"]), ("temp",)))
+    assert len(made) >= shown and all(np.asarray(picture).std() > 0 for picture in made)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_shipped_workflow_opens_as_an_app(page, of_today, workflow):
+    written = json.loads(workflow.read_text())
+    page("open", {"workflow": written})
+    seen = page("asApp")
+    titles = [widget for _, widget, *_ in written["extra"]["linearData"]["inputs"]]
+    assert [label for label, _ in seen["widgets"]] == titles and seen["runs"]
+    assert all(height > 40 for _, height in seen["widgets"])
+
+
+def test_an_app_shows_its_picture(page, of_today):
+    page("open", {"workflow": with_curve("4.5", 2)})
+    assert page("runApp") == 128

@@ -90,9 +90,7 @@ def test_the_same_latents_in_both(hosts, workflow):
         apart = (a - b).abs().flatten(1).amax(dim=1) * SCALE
         # Of x0 at every step the noisier half is eps' difference up to twelvefold.
         noisier = len(apart) // 2 if name == "DDIMSampler 3" else 0
-        # Guidance of 10 multiplies a difference between the predictions tenfold, and a threshold carries it on: 2e-4.
-        limit = 5e-4 if workflow.stem == "threshold_and_rescale" else 1e-4
-        assert (apart[:noisier] <= 1e-3).all() and (apart[noisier:] <= limit).all(), name
+        assert (apart[:noisier] <= 1e-3).all() and (apart[noisier:] <= 1e-4).all(), name
 
 
 def with_curve_editor(prompt):

@@ -107,6 +107,20 @@ def test_guidance_schedules_look_as_they_are():
         assert theirs == pytest.approx([value_of(curve, u) for u in us], abs=1e-12), each
 
 
+def test_styles_are_for_the_packs_own_elements():
+    """Each selector names a class of the pack's, or its help's pictures; the page itself gets a variable of its own."""
+    script = (WEB / "style.js").read_text()
+    assert len(re.findall("`", script)) == 4  # two literals, and nothing is put together
+    rules = [rule.split("{") for sheet in script.split("`")[1::2] for rule in sheet.split("}") if rule.strip()]
+    assert len(rules) > 30
+    for selectors, body in rules:
+        for selector in selectors.split(","):
+            if selector.strip() == ":root":
+                assert re.fullmatch(r"\s*(--[\w-]*DDIM[\w-]*: [^;]+;\s*)+", body), body
+            else:
+                assert re.match(r"\s*\.(ddim-|node-help-content:has\([^)]*DDIM)", selector), selector
+
+
 def words(language):
     """The scripts' words: English as they have them, others as the editor gives them."""
     if language == "en":
