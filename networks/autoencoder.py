@@ -74,7 +74,8 @@ class AttnBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n = self.norm(x)
-        q, k, v = (rearrange(f(n), "b c h w -> b 1 (h w) c") for f in (self.q, self.k, self.v))
+        # Torch multiplies all pixels with all at once where the strides are others: slower, and in much more memory.
+        q, k, v = (rearrange(f(n), "b c h w -> b 1 (h w) c").contiguous() for f in (self.q, self.k, self.v))
         out = F.scaled_dot_product_attention(q, k, v)
         return x + self.proj_out(rearrange(out, "b 1 (h w) c -> b c h w", h=x.shape[2]))
 
