@@ -5,10 +5,11 @@ candidate runs in turn, each time in a process of its own, with classifier-free 
 repeat counts. After the table stand the ratios of this package's best to each of the others in the same dtype.
 ComfyUI takes part where a checkout of it is named, OpenVINO where it is installed: it is given diffusers' UNet and
 decoder, converted by its own `convert_model` once into FOLDER, which takes minutes and some 10 GiB. --quick leaves out
-what takes longest, the run of 20 steps.
+what takes longest, the run of 20 steps. --busy is for a machine that does something else too: steps and pictures are
+given in processor time, divided by the threads.
 
     python benchmarks/checkpoints.py FOLDER [--comfyui DIR] [--python PATH] [--threads 2] [--repeats 3] [--layouts 1 2]
-        [--quick] [--candidates NAME ...]
+        [--dtypes NAME ...] [--quick] [--busy] [--candidates NAME ...]
 """
 
 import argparse
@@ -323,7 +324,7 @@ OTHERS = {"diffusers": diffusers, "ComfyUI": comfyui, "OpenVINO": openvino}
 CANDIDATES = OURS | OTHERS
 
 
-def measure(name: str, dtype: str, path: Path, threads: int, quick: bool) -> dict[str, float]:
+def measure(name: str, dtype: str, path: Path, threads: int, quick: bool, busy: bool) -> dict[str, float]:
     """One candidate's figures, in this process."""
     began = time.perf_counter()
     import torch
@@ -348,9 +349,10 @@ def measure(name: str, dtype: str, path: Path, threads: int, quick: bool) -> dic
     ):
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             code()
-            times.append(time.perf_counter() - start)
+            took = (time.process_time() - worked) / threads if busy else time.perf_counter() - start
+            times.append(took)
         figures[figure] = min(times[1:])
     return figures | {"memory": peak_memory()}
 
@@ -368,7 +370,8 @@ def measured(name: str, dtype: str, path: Path, args: argparse.Namespace) -> dic
         environment["PYTHONPATH"] = os.pathsep.join([str(args.comfyui), environment.get("PYTHONPATH", "")])
     python = args.python if name == "ComfyUI" else sys.executable
     command = [python, __file__, str(path), "--measure", name, dtype, "--threads", str(args.threads)]
-    done = subprocess.run(command + ["--quick"] * args.quick, env=environment, capture_output=True, text=True)
+    command += ["--quick"] * args.quick + ["--busy"] * args.busy
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{name} in {dtype} on {path.name}: {done.stderr[-2000:]}")
     figures = json.loads(done.stdout.splitlines()[-1])
@@ -406,10 +409,11 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--candidates", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     parser.add_argument("--quick", action="store_true", help="without the run of 20 steps")
+    parser.add_argument("--busy", action="store_true", help="processor time for steps and pictures")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        print(json.dumps(measure(*args.measure, args.folder, args.threads, args.quick)))
+        print(json.dumps(measure(*args.measure, args.folder, args.threads, args.quick, args.busy)))
         return
     there = {"ComfyUI": args.comfyui is not None}
     there["OpenVINO"] = there["this package, --engine openvino"] = find_spec("openvino") is not None
