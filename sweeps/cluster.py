@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -29,7 +30,11 @@ from .worker import CellWorker, Job, LoadNodes, Made
 __all__ = ["RayPool"]
 
 DEATHS = 3
-"""Workers that a cell may cost before it counts as failed, and that may die in turn before they have made any."""
+"""Workers that a cell may cost before it counts as failed."""
+STARTS, LONGEST_PAUSE = 5, 30.0
+"""How often every worker may fail to start before the sweep gives up, and seconds between two tries at most."""
+POLL = 0.2
+"""Seconds after which it is seen whether a stop was asked for."""
 CORES = 4
 """Processor cores for each worker where there are no GPUs."""
 CHUNK = 32
@@ -64,11 +69,15 @@ class RayWorker:
 
 @dataclasses.dataclass
 class _Seat:
-    """A worker's place: its actor, the cells set aside for it, and how often it died before it was ready."""
+    """A worker's place: its actor, and the cells set aside for it.
+
+    `false_starts` counts how often in turn it couldn't be started; it isn't tried again before `rests_until`.
+    """
 
     actor: Any
     cells: deque[int] = dataclasses.field(default_factory=deque)
     false_starts: int = 0
+    rests_until: float = 0.0
 
 
 class RayPool:
@@ -91,32 +100,34 @@ class RayPool:
         self._returned: deque[int] = deque()
         self._deaths: Counter[int] = Counter()
         self._left = len(job.cells)  # of which nobody has been told yet
-        self._last_error = ""
 
     def make(self, indexes: Iterator[int]) -> Iterator[Made]:
         """The cells of these indexes, as workers make them."""
         # Calls that run, each with its worker and the cell that it makes; None: the worker starts.
         calls: dict[Any, tuple[_Seat, int | None]] = {}
-        for seat in self._seats:
-            calls[seat.actor.start.remote(*self._arguments)] = (seat, None)
-        idle: list[_Seat] = []
-        while calls and not self._stop:
-            done, _ = self._ray.wait(list(calls), num_returns=1, timeout=0.2)
-            for reference in done:
+        absent, idle = list(self._seats), []
+        while (calls or absent) and not self._stop:
+            for seat in [seat for seat in absent if seat.rests_until <= time.monotonic()]:
+                absent.remove(seat)
+                calls[seat.actor.start.remote(*self._arguments)] = (seat, None)
+            for reference in self._finished(list(calls)):
                 seat, index = calls.pop(reference)
                 made, is_alive = self._result(reference, seat, index)
                 if made is not None:
                     yield made
-                if is_alive:
-                    idle.append(seat)
-                else:
-                    self._check_start(seat)
-                    calls[seat.actor.start.remote(*self._arguments)] = (seat, None)
+                (idle if is_alive else absent).append(seat)
             while idle and (task := self._next(idle[-1], indexes)) is not None:
                 seat = idle.pop()
                 calls[seat.actor.make.remote(task)] = (seat, task)
             if idle and all(index is None for _, index in calls.values()):
                 return  # a worker is free and there is nothing to make; others that start needn't be waited for
+
+    def _finished(self, calls: list[Any]) -> list[Any]:
+        """Those of the calls that have ended, after a moment."""
+        if not calls:
+            time.sleep(POLL)
+            return []
+        return self._ray.wait(calls, num_returns=1, timeout=POLL)[0]
 
     def _result(self, reference: Any, seat: _Seat, index: int | None) -> tuple[Made | None, bool]:
         """What a call brought, and whether its worker is alive."""
@@ -128,8 +139,7 @@ class RayPool:
             self._returned.extend(seat.cells)
             seat.cells.clear()
             if index is None:
-                seat.false_starts += 1
-                self._last_error = str(error)
+                self._note_false_start(seat, error)
                 return None, False
             self._deaths[index] += 1
             if self._deaths[index] >= DEATHS:
@@ -146,10 +156,15 @@ class RayPool:
         key, at = self._job.cells.key(index), self._job.cells.at(index)
         return Made(index, Entry(key, at, "failed", ended, 0.0, "", fault=f"its worker died {DEATHS} times"))
 
-    def _check_start(self, seat: _Seat) -> None:
-        """Give up if no worker comes to life; raises WorkflowError."""
-        if seat.false_starts >= DEATHS:
-            lines = [line.strip() for line in self._last_error.splitlines() if line.strip()]
+    def _note_false_start(self, seat: _Seat, error: Exception) -> None:
+        """Give up if no worker comes to life; raises WorkflowError.
+
+        As long as one works, the others may take their time: Ray needs a while to see that a machine is gone.
+        """
+        seat.false_starts += 1
+        seat.rests_until = time.monotonic() + min(LONGEST_PAUSE, 2.0 ** (seat.false_starts - 1))
+        if all(each.false_starts >= STARTS for each in self._seats):
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise WorkflowError(f"--ray: a worker can't start: {lines[-1] if lines else 'it died'}")
 
     def _next(self, seat: _Seat, indexes: Iterator[int]) -> int | None:

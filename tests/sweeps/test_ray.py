@@ -121,6 +121,15 @@ def test_a_machine_that_goes_costs_its_cell_only(place):
         process.kill()
 
 
+def test_workers_that_never_come_to_life_end_the_sweep_with_a_line(place):
+    dying = "import os, sys\nif 'default_worker' in sys.argv[0]:\n    os.kill(os.getpid(), 9)\nNODE_CLASS_MAPPINGS = {}\n"
+    Path("dying.py").write_text(dying)
+    process = start("--over", "Add.seed=1..4", "--nodes", "dying.py", "--ray", "--workers", "1")
+    _, err = process.communicate(timeout=900)
+    assert process.returncode == 2
+    assert err.splitlines()[-1].startswith("comfyui-ddim: --ray: a worker can't start: ")
+
+
 def test_a_cell_that_kills_its_workers_fails_and_so_does_one_that_raises(place):
     save(toy_nodes.adding(broken="kill3 5"))
     code, _, err = run("--over", "Add.seed=1..20")
