@@ -122,8 +122,8 @@ def test_a_machine_that_goes_costs_its_cell_only(place):
 
 
 def test_workers_that_never_come_to_life_end_the_sweep_with_a_line(place):
-    dying = "import os, sys\nif 'default_worker' in sys.argv[0]:\n    os.kill(os.getpid(), 9)\nNODE_CLASS_MAPPINGS = {}\n"
-    Path("dying.py").write_text(dying)
+    in_worker = "import os, sys\nif 'default_worker' in sys.argv[0]:\n    os.kill(os.getpid(), 9)\n"
+    Path("dying.py").write_text(f"{in_worker}NODE_CLASS_MAPPINGS = {{}}\n")
     process = start("--over", "Add.seed=1..4", "--nodes", "dying.py", "--ray", "--workers", "1")
     _, err = process.communicate(timeout=900)
     assert process.returncode == 2
