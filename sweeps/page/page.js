@@ -136,7 +136,7 @@ function draw(afresh = false) {
       const left = grid.left + column * grid.width, top = grid.top + row * grid.height;
       box(put(`c${index}`, wanted, () => cellElement(index)), left, top, chosen.size, chosen.size);
       if (grid.flow) {
-        const text = chosen.only ? values(index).map(([, value]) => value).join(', ') : label(chosen.columns, column + row * grid.columns);
+        const text = chosen.only ? values(index).map(([name, value]) => `${name.split('.').pop()} ${value}`).join(', ') : label(chosen.columns, column + row * grid.columns);
         box(put(`l${index}`, wanted, () => words('', text)), left, top + chosen.size, chosen.size, 32);
       }
     }
@@ -249,7 +249,7 @@ function compare(index) {
     compared = index;
     view.close();
     draw(true);
-    byId('state').textContent = 'Now click the other cell and choose Compare, or Shift-click it.';
+    byId('state').textContent = 'Shift-click the other cell (Esc: none)';
     return;
   }
   const first = compared;
@@ -276,6 +276,12 @@ view.addEventListener('keydown', (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   const index = Number(view.dataset.index) + step;
   if (step && view.dataset.index !== undefined && index >= 0 && index < total) open(index);
+});
+addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape' || view.open || compared === null) return;
+  compared = null;
+  header();
+  draw(true);
 });
 byId('size').value = chosen.size;
 byId('size').addEventListener('input', () => { chosen.size = Number(byId('size').value); save(); draw(true); });

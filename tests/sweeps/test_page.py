@@ -98,6 +98,7 @@ def test_a_cell_a_comparison_and_favourites(place, opened, tmp_path):
     assert page.locator(".cell.favourite").count() == 1
     page.check("#only")
     assert page.locator(CSS).count() == 1
+    assert page.locator(".label").all_inner_texts() == ["factor 1, seed 2"]
     page.click("#list")
     (favourite,) = json.loads(page.input_value("#favourites"))
     assert favourite["values"] == {"Add.factor": "1", "Add.seed": "2"}
