@@ -47,7 +47,6 @@ def _read(file: BinaryIO) -> Documents:
     if carrier.read is None:
         raise WorkflowError(f"{carrier.what}; workflows are not read from such files")
     is_cut_off = head.startswith(png.SIGNATURE) and png.is_cut_off(file)
-    file.seek(len(png.SIGNATURE))
     return _embedded(carrier.read(file), carrier.what + (" that is cut off," if is_cut_off else ""))
 
 

@@ -17,7 +17,7 @@ def read_svg_texts(file: BinaryIO) -> dict[str, str]:
     """Name -> text of the first <metadata> element."""
     file.seek(0)
     found = _METADATA.search(file.read(MAX_TEXT))
-    return _texts(found[1]) if found else {}
+    return _as_texts(_parsed(found[1])) if found else {}
 
 
 def read_glb_texts(file: BinaryIO) -> dict[str, str]:
@@ -31,10 +31,6 @@ def read_glb_texts(file: BinaryIO) -> dict[str, str]:
     asset = scene.get("asset")
     extras = asset.get("extras") if isinstance(asset, dict) else None
     return _as_texts(extras) if isinstance(extras, dict) else {}
-
-
-def _texts(data: bytes) -> dict[str, str]:
-    return _as_texts(_parsed(data))
 
 
 def _parsed(data: bytes) -> dict[str, object]:

@@ -31,9 +31,7 @@ def renumbered(workflow: Workflow) -> Workflow:
     return replace(workflow, graph=_with_ids(workflow.graph, {}, changes), subgraphs=subgraphs)
 
 
-def with_opened_groups(
-    workflow: Workflow, groups: Mapping[str, Definition]
-) -> tuple[Workflow, dict[str, Definition]]:
+def with_opened_groups(workflow: Workflow, groups: Mapping[str, Definition]) -> tuple[Workflow, dict[str, Definition]]:
     """The workflow with a subgraph of its own for each group node at the top: new ids inside, then for the host."""
     ids: dict[str, str] = {}
     types: dict[str, str] = {}
