@@ -45,7 +45,7 @@ class Slot:
 class Node:
     """One node as saved. `values` is what its widgets held: by position, by name, or nothing at all.
 
-    `named` is the same by name, which newer editors save besides.
+    `named` is the same by name, which newer editors save besides, in the order of the list.
     """
 
     id: str
@@ -57,6 +57,12 @@ class Node:
     values: list[Any] | dict[str, Any] | None
     properties: dict[str, Any]
     named: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def values_by_name(self) -> dict[str, Any]:
+        """The list's values under the names beside it; nothing where the two don't belong together."""
+        fits = isinstance(self.values, list) and len(self.values) == len(self.named)
+        return dict(zip(self.named, self.values or (), strict=True)) if fits else {}
 
     def __str__(self) -> str:
         return f"node {self.id} ({self.type[:60]})"

@@ -172,9 +172,7 @@ class _Outside:
         return name
 
 
-def _outside(
-    group: _Group, inner: Mapping[str, Definition], gained: Mapping[str, set[str]] | None = None
-) -> _Outside:
+def _outside(group: _Group, inner: Mapping[str, Definition], gained: Mapping[str, set[str]] | None = None) -> _Outside:
     """What the host shows, in the editor's order; widgets that are `gained` (node -> names) after all others."""
     outside = _Outside(group)
     late: list[tuple[Node, list[Widget]]] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 from .definition import Declaration, Definition, Input, parse_declaration
 from .graph import Node, Slot, parse_node
-from .widget_types import AUTOGROW, BEFORE, BEHIND, DYNAMIC, GROWING, NOTHING, WIDGET_TYPES, Widget
+from .widget_types import AUTOGROW, BEFORE, BEHIND, DYNAMIC, GROWING, MATCHTYPE, NOTHING, WIDGET_TYPES, Widget
 
 SEEDS = ("seed", "noise_seed")
 """Whole numbers of these names change from run to run unless their definition says no."""
@@ -23,16 +23,33 @@ def lay_out(declaration: Declaration, node: Node, shows_next: bool = True) -> De
     `shows_next` says whether a row of which nothing is linked shows one input more than it has to.
     """
     layout = _Layout(declaration.class_type, node, shows_next)
-    layout.add(declaration.inputs)
-    layout.add_growing()
+    layout.add(sorted(declaration.inputs, key=lambda one: one.is_widget))  # sockets and rows first
+    layout.add_behind()
     return Definition(
         title=declaration.title,
-        inputs=(*layout.sockets, *layout.widget_slots),
-        outputs=declaration.outputs,
+        inputs=tuple(layout.slots),
+        outputs=_output_types(declaration.outputs, node),
         widgets=(*layout.widgets, *layout.buttons),
-        forced=tuple(layout.forced),
+        forced=_forced(declaration.inputs),
         unknown=tuple(layout.unknown),
     )
+
+
+def _forced(inputs: Iterable[Input]) -> tuple[bool, ...]:
+    """`Definition.forced`; dynamic combos and rows are younger than such saves."""
+    flags: list[bool] = []
+    for one in inputs:
+        if one.type in (DYNAMIC, AUTOGROW):
+            return ()
+        if one.type in WIDGET_TYPES:
+            flags += [not one.is_widget, *([False] if one.options.get("control_after_generate") else [])]
+    return tuple(flags)
+
+
+def _output_types(declared: tuple[str, ...], node: Node) -> tuple[str, ...]:
+    """The types of the outputs; one that follows an input's type has the type that it was saved with."""
+    saved = dict(enumerate(slot.type for slot in node.outputs))
+    return tuple(saved.get(i, "*") if kind == MATCHTYPE else kind for i, kind in enumerate(declared))
 
 
 @dataclass(slots=True)
@@ -51,6 +68,7 @@ class Layouts:
         declaration = self.declarations[node.type]
         if node.type not in self._fixed:
             depends = any(one.type in (DYNAMIC, AUTOGROW) for one in declaration.inputs) or node.type in GROWING
+            depends |= MATCHTYPE in declaration.outputs
             self._fixed[node.type] = None if depends else lay_out(declaration, replace(node, inputs=()))
         fixed = self._fixed[node.type]
         if fixed is None:
@@ -71,30 +89,44 @@ class _Layout:
     class_type: str
     node: Node
     shows_next: bool
-    sockets: list[Slot] = field(default_factory=list)
-    widget_slots: list[Slot] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
     widgets: list[Widget] = field(default_factory=list)
     buttons: list[Widget] = field(default_factory=list)
-    forced: list[bool] = field(default_factory=list)
+    grown: list[Input] = field(default_factory=list)
     unknown: list[Slot] = field(default_factory=list)
     places: int = 0
+    by_name: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.by_name = self.node.values_by_name
 
     def add(self, inputs: Iterable[Input], prefix: str = "") -> None:
         """The inputs, in their order; those inside a dynamic combo or a row have its name before theirs."""
         for declared in inputs:
             one = replace(declared, name=prefix + declared.name)
             if one.type == AUTOGROW:
-                self.add(self._row(one), f"{one.name}.")
+                self._add_row(one)
             elif one.is_widget:
-                self._add_widget(one)
+                self._add_widgets(one)
+                self.slots.append(Slot(one.name, one.type, widget=one.name))
             else:
-                (self.widget_slots if prefix else self.sockets).append(Slot(one.name, one.type))
+                self.slots.append(Slot(one.name, one.type))
                 if self._is_unknown_widget(one):
                     self.unknown.append(Slot(one.name, one.type))
-            if one.type in WIDGET_TYPES:
-                self.forced += [not one.is_widget, *([False] if one.options.get("control_after_generate") else [])]
 
-    def _add_widget(self, one: Input) -> None:
+    def add_behind(self) -> None:
+        """The widgets behind all others: those by which rows have grown, and the row that some classes end in."""
+        for one in self.grown:
+            self._add_widgets(one)
+        kind = GROWING.get(self.class_type)
+        if kind is not None:
+            values = self.node.values or ()
+            rest = len(values) - self.places  # by name, too: the rest of the names is theirs
+            for i in range(max(rest, 1)):
+                self._place(replace(kind, name=f"{kind.name}{i + 1}"))
+
+    def _add_widgets(self, one: Input) -> None:
+        """An input's widget, the inputs that it brings, and the widgets around it."""
         for widget in BEFORE.get((self.class_type, one.name), ()):
             self._place(widget)
         kind = WIDGET_TYPES[one.type]
@@ -103,19 +135,23 @@ class _Layout:
         self._place(own)
         if one.type == DYNAMIC:
             self.add(one.choices.get(value, ()) if isinstance(value, str) else (), f"{one.name}.")
-        self.widget_slots.append(Slot(one.name, one.type, widget=one.name))
         for widget in (*BEHIND.get((self.class_type, one.name), ()), *kind.behind, *_behind(one)):
             self._place(widget)
         self.buttons += _buttons(one.options)
 
-    def add_growing(self) -> None:
-        """The row of widgets that nodes of some classes end in."""
-        kind = GROWING.get(self.class_type)
-        if kind is not None:
-            values = self.node.values or ()
-            rest = len(values) - self.places  # by name, too: the rest of the names is theirs
-            for i in range(max(rest, 1)):
-                self._place(replace(kind, name=f"{kind.name}{i + 1}"))
+    def _add_row(self, row: Input) -> None:
+        """The inputs that a row shows: one more than is linked, and than the least or just those."""
+        assert row.item is not None
+        linked = {slot.name for slot in self.node.inputs if slot.link is not None}
+        last = max((i + 1 for i, name in enumerate(row.items) if f"{row.name}.{name}" in linked), default=0)
+        first = row.least + 1 if self.shows_next else row.least
+        for i, name in enumerate(row.items[: max(first, last + 1 if last else 0)]):
+            one = replace(row.item, name=f"{row.name}.{name}")
+            if one.is_widget and i >= first:
+                self.slots.append(Slot(one.name, one.type, widget=one.name))
+                self.grown.append(one)
+            else:
+                self.add([one])
 
     def _is_unknown_widget(self, one: Input) -> bool:
         """Whether the definition says that an input of an unknown type is a widget, or the file that it was one."""
@@ -133,15 +169,9 @@ class _Layout:
         values = self.node.values
         if isinstance(values, dict):
             return values.get(widget.name, widget.default)
+        if widget.name in self.by_name:
+            return self.by_name[widget.name]
         return values[self.places] if values and self.places < len(values) else widget.default
-
-    def _row(self, row: Input) -> list[Input]:
-        """The inputs that a row shows: one more than is linked, and than the least or just those."""
-        assert row.item is not None
-        linked = {slot.name for slot in self.node.inputs if slot.link is not None}
-        last = max((i + 1 for i, name in enumerate(row.items) if f"{row.name}.{name}" in linked), default=0)
-        shown = max(row.least, last) + 1 if self.shows_next else max(row.least, last + 1 if last else 0)
-        return [replace(row.item, name=name) for name in row.items[:shown]]
 
 
 def seed_control(kind: str) -> tuple[Widget, ...]:

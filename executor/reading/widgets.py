@@ -11,6 +11,7 @@ from .widget_types import NOTHING
 
 logger = logging.getLogger(__name__)
 
+
 def widget_values(node: Node, definition: Definition) -> dict[str, Any]:
     """Widget name -> value, for every widget that holds one; what the file doesn't say is the class's default."""
     names = [widget.name for widget in definition.widgets if widget.saved]
@@ -20,6 +21,8 @@ def widget_values(node: Node, definition: Definition) -> dict[str, Any]:
     saved = _without_dummies(node.values or [], definition.forced)
     if node.named and len(saved) != len(names):
         return values | {name: node.named[name] for name in names if name in node.named}
+    if node.values_by_name.keys() == set(names):
+        names = list(node.named)  # what came to a growing row stands behind all others
     if len(saved) > len(names) and saved[len(names)] not in (None, "", "image"):
         logger.warning("%s holds %d widget values, its class has %d widgets", node, len(saved), len(names))
     values |= zip(names, saved, strict=False)

@@ -42,7 +42,10 @@ PAGES_OWN = {
     r"SaveAudioAdvanced\.format\.quality: ": "a part of a dynamic combo is lost as the page opens the file again",
     r"(ByteDanceSeedreamNodeV3\.model\.max_images|GrokVideoReferenceNode\.model\.duration|NormalizeImages\.std|"
     r"Rodin3D_Gen25_Text\.mode\.mesh_faces): ": "a primitive's value is rounded to a step of the widget it feeds",
-    r"SaveVideo\.codec: .* at \d+:\d+": "a host's value for a part two levels deep is lost as the page opens the file",
+    r"(SaveVideo\.codec|ReadingDynamicCombo\.(after|mode\.kind\.\w+)): .* at \d+:\d+": (
+        "a host's value for a part two levels deep is lost as the page opens the file"
+    ),
+    r".*: .* for None at \d+:\d+$": "a null that an earlier editor saved on a host is sent, which the server refuses",
 }
 """Differences of which the page itself is the cause, by what their lines begin with, and the cause."""
 

@@ -625,6 +625,27 @@ window.WORKFLOWS = {
     link(source, 3, node, 'images.image1')
     link(node, 0, add('ReadingSave'), 'images')
   },
+  autogrow_rows() { add('ReadingRows', { widgets: { before: 5, 'numbers.n0': 11, 'mode.width': 12, tail: 13 } }) },
+  async autogrow_rows_linked() {
+    const source = add('ReadingSource')
+    const node = add('ReadingRows', { widgets: { before: 5, tail: 13 } })
+    for (const i of [0, 1]) {
+      const name = `numbers.n${i}`
+      if (node.inputs.some((one) => one.name === name)) link(source, 0, node, name)
+      await new Promise((done) => setTimeout(done, 50))
+    }
+    const next = node.widgets.find((one) => one.name === 'numbers.n2')
+    if (next) next.value = 9
+  },
+  autogrow_rows_bypassed() {
+    const sources = [0, 1, 2].map(() => add('ReadingSource'))
+    const node = add('ReadingRows', { mode: BYPASSED })
+    link(sources[0], 3, node, 'images.image0')
+    if (node.inputs.some((one) => one.name === 'images.image1')) link(sources[1], 3, node, 'images.image1')
+    link(sources[2], 3, node, 'late')
+    for (const i of [1, 2, 3, 4]) link(node, i, add('ReadingSave'), 'images')
+    link(node, 0, add('ReadingWidgets'), 'number')
+  },
   autogrow_values() { return file([{ id: 1, type: 'ReadingAutogrow', widgets_values: [11, 12, 13] }, { id: 2, type: 'ReadingAutogrow', widgets_values: [14] }], []) },
 
   subgraph_text_on_host() {
@@ -722,7 +743,16 @@ window.WORKFLOWS = {
   },
 }
 
-// What needs widget types that this front end doesn't have is left out.
+// What needs a class or widget types that this ComfyUI doesn't have is left out.
+if (LiteGraph.registered_node_types.ResizeImageMaskNode) {
+  WORKFLOWS.match_bypassed = () => {
+    for (const [slot, kind, name] of [[3, 'ReadingSave', 'images'], [4, 'ReadingMixed', 'mask']]) {
+      const node = add('ResizeImageMaskNode', { mode: BYPASSED })
+      link(add('ReadingSource'), slot, node, 'input')
+      link(node, 0, add(kind), name)
+    }
+  }
+}
 for (const [type, names] of Object.entries({ COMFY_DYNAMICCOMBO_V3: /^(dynamic|autogrow)/, COLORS: /^(type|union|recordings|custom_combo)/ })) {
   if (type in app.widgets) continue
   for (const name of Object.keys(WORKFLOWS).filter((one) => names.test(one))) delete WORKFLOWS[name]

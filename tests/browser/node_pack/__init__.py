@@ -201,5 +201,18 @@ NODE_CLASS_MAPPINGS |= {
         outputs=("IMAGE", {}),
         output=True,
     ),
+    "ReadingRows": node(
+        {
+            "before": NUMBER,
+            "numbers": autogrow("number", ("INT", {"default": 4}), prefix="n", max=4),
+            "image": ("IMAGE", {}),
+            "mode": dynamic(size=SIZE, none=required()),
+            "images": autogrow("image", ("IMAGE", {}), prefix="image", max=8),
+            "tail": TAIL,
+        },
+        {"late": ("IMAGE", {})},
+        outputs=("INT", "IMAGE", "IMAGE", "IMAGE", "IMAGE"),
+        output=True,
+    ),
 }
 NODE_DISPLAY_NAME_MAPPINGS = {"ReadingSource": "Reading: source"}
