@@ -49,3 +49,6 @@ def _set_widget(node: dict[str, Any], name: str, value: Any, info: Mapping[str, 
     names = widget_names(node, info)
     if isinstance(values, list) and name in names and names.index(name) < len(values):
         values[names.index(name)] = value
+        named = node.get("widgets_values_named")
+        if isinstance(named, dict) and name in named:
+            named[name] = value

@@ -536,6 +536,15 @@ def test_the_workflow_in_a_picture_says_what_was_run(place, setting, widgets):
     assert (info and [node["widgets_values"] for node in info["workflow"]["nodes"]]) == widgets
 
 
+def test_the_workflow_in_a_picture_says_it_by_name_too(place):
+    """As front end 1.49 saves the values of widgets: in a list, and by name beside it."""
+    number, write = BROWSER["nodes"]
+    save(BROWSER | {"nodes": [number | {"widgets_values_named": {"value": 4, "sign": "minus"}}, write]}, "b.json")
+    assert run("b.json", "--quiet", "--set", "1.value=9") == 0
+    saved = json.loads(Path("output/info.json").read_text())["workflow"]["nodes"][0]
+    assert saved["widgets_values"] == [9, "minus"] and saved["widgets_values_named"] == {"value": 9, "sign": "minus"}
+
+
 def test_nodes(place, capsys):
     assert run("Number", command="nodes") == 0
     assert capsys.readouterr().out.splitlines() == [
