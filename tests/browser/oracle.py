@@ -45,6 +45,7 @@ PAGES_OWN = {
     r"(SaveVideo\.codec|ReadingDynamicCombo\.(after|mode\.kind\.\w+)): .* at \d+:\d+": (
         "a host's value for a part two levels deep is lost as the page opens the file"
     ),
+    r"GeminiNanoBanana2V2\.model\.aspect_ratio: .* for 'gemini": "another node's value is sent",
     r".*: .* for None at \d+:\d+$": "a null that an earlier editor saved on a host is sent, which the server refuses",
 }
 """Differences of which the page itself is the cause, by what their lines begin with, and the cause."""
