@@ -127,7 +127,7 @@ export async function tooltips(page, { type, input, output, widget }) {
   const told = {}
   const tips = () => page.locator('.p-tooltip, [role=tooltip]')
   for (const [name, place] of Object.entries(places)) {
-    await page.mouse.move(5, 400)
+    await page.mouse.move(300, 650)
     await page.waitForFunction(() => !document.querySelector('.p-tooltip, [role=tooltip]'))
     await place.first().hover()
     await tips().first().waitFor()

@@ -164,6 +164,19 @@ def of_today(page):
         pytest.skip("not tried on this front end")
 
 
+@pytest.mark.parametrize("drawn", ["as elements"], indirect=True)
+def test_tooltips_of_nodes_as_elements(page, of_today, drawn):
+    seen = page("tooltips", {"type": "DDIMSampler", "input": "x_T", "output": "steps_x0", "widget": "eta"})
+    node = NODE_CLASS_MAPPINGS["DDIMSampler"]
+    given = node.INPUT_TYPES()
+    assert seen == {
+        "title": node.DESCRIPTION,
+        "input": given["optional"]["x_T"][1]["tooltip"],
+        "output": node.OUTPUT_TOOLTIPS[3],
+        "widget": given["required"]["eta"][1]["tooltip"],
+    }
+
+
 HELP = ROOT / "web" / "docs"
 
 
