@@ -11,7 +11,7 @@ from ..networks import Autoencoder, LatentDiffusion, load_checkpoint, save_check
 from .classifier import accuracy, train_classifier
 from .data import training_set
 from .loop import Budget
-from .train_autoencoder import latent_means, psnr, to_tensor, train_autoencoder
+from .train_autoencoder import latent_means, psnr, to_tensor, train_autoencoder, train_decoder
 from .train_control import drawings_of, train_control
 from .train_diffusion import MODEL, NoiseLevels, finished, standardise, train_text, train_unet, untrained
 
@@ -42,18 +42,27 @@ def main(argv: list[str] | None = None) -> None:
         help="a finished model to train further for --minutes, its autoencoder left as it is; of --scenes, two thirds "
         "are harder: two solids that are easily taken for each other",
     )
+    parser.add_argument(
+        "--sharpen",
+        type=Path,
+        help="a finished model whose decoder is trained further for --minutes; all else is left as it is",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and noise (%(default)s)")
     arguments = parser.parse_args(argv)
-    for option, given in (("--checkpoint", arguments.checkpoint), ("--refine", arguments.refine)):
-        if given and not given.is_file():
-            parser.error(f"{option} {given}: no such file, expected a finished model")
-    if arguments.checkpoint and arguments.refine:
-        parser.error("--checkpoint and --refine: expected one of them, the one leaves the model as it is")
+    models = {option: getattr(arguments, option) for option in ("checkpoint", "refine", "sharpen")}
+    models = {option: path for option, path in models.items() if path}
+    for option, path in models.items():
+        if not path.is_file():
+            parser.error(f"--{option} {path}: no such file, expected a finished model")
+    if len(models) > 1:
+        parser.error(f"{' and '.join(f'--{option}' for option in models)}: expected one of them")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folder, device, seed = arguments.folder, arguments.device, arguments.seed
     checkpoint = arguments.checkpoint or folder / "ddim-scenes.safetensors"
     if arguments.refine:
         refine(folder, arguments.refine, checkpoint, device, 60 * arguments.minutes, arguments.scenes, seed)
+    elif arguments.sharpen:
+        sharpen(folder, arguments.sharpen, checkpoint, device, 60 * arguments.minutes, arguments.scenes, seed)
     elif not arguments.checkpoint:
         build(folder, checkpoint, device, 60 * arguments.minutes, arguments.scenes, seed)
     if arguments.control_minutes:
@@ -105,6 +114,24 @@ def refine(
     both, path = finished(model, device), folder / "refined.pt"
     both = train_unet(both, torch.cat(latents), scenes, budget, path, device, seed, batch=16, levels=levels)
     export(model.first_stage_model, both, output)
+    log.info("wrote %s", output)
+
+
+def sharpen(
+    folder: Path, finished_model: Path, output: Path, device: str, seconds: float, count: int, seed: int
+) -> None:
+    """Spend `seconds` on training a finished model's decoder further; latents stay, so UNet and ControlNet do too.
+
+    Two batches make a step, each computed by one thread.
+    """
+    model = load_checkpoint(finished_model, device, torch.float32)
+    pictures, scenes = training_set(folder, count, seed)
+    means = latents_of(model.first_stage_model, pictures, folder / f"sharpened-{seed}-{count}.pt", device)
+    budget, path = Budget(seconds, 4e-4, warmup=50, average=0.995, workers=2), folder / "decoder.pt"
+    model.first_stage_model = train_decoder(
+        model.first_stage_model, means.to(device), pictures, scenes, budget, path, seed
+    )
+    save_checkpoint(model.cpu(), output)
     log.info("wrote %s", output)
 
 

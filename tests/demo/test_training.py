@@ -139,9 +139,25 @@ def test_a_finished_model_is_trained_further(tmp_path, one_step):
         assert not all(kept for name, kept in same.items() if name.startswith(part))
 
 
+def test_a_finished_models_decoder_is_trained_further(tmp_path, one_step):
+    """A step of it reaches every parameter of the decoder, and none of what the latents depend on."""
+    budget = ["--minutes", str(one_step / 60), "--scenes", "8", "--control-minutes", "0"]
+    main(["--folder", str(tmp_path), "--sharpen", str(SHIPPED), *budget])
+    before, after = (load_checkpoint(p, dtype=torch.float32) for p in (SHIPPED, tmp_path / "ddim-scenes.safetensors"))
+    assert after.config == before.config
+    decoding = ("first_stage_model.decoder.", "first_stage_model.post_quant_conv.")
+    same = {name: torch.equal(p, after.get_parameter(name)) for name, p in before.named_parameters()}
+    assert all(kept for name, kept in same.items() if not name.startswith(decoding))
+    assert not all(kept for name, kept in same.items() if name.startswith(decoding))
+    trained = torch.load(tmp_path / "decoder.pt", weights_only=True)["network"]  # not yet rounded to float16
+    for name, p in before.first_stage_model.decoder.named_parameters():
+        assert not torch.equal(p, trained[f"1.{name}"]), name
+
+
 def test_training_further_needs_a_model(tmp_path, capsys):
     for arguments, message in (
         (["--refine", str(tmp_path / "none.safetensors")], "--refine .*none.safetensors: no such file"),
+        (["--sharpen", str(tmp_path / "none.safetensors")], "--sharpen .*none.safetensors: no such file"),
         (["--refine", str(SHIPPED), "--checkpoint", str(SHIPPED)], "--checkpoint and --refine: expected one of them"),
     ):
         with pytest.raises(SystemExit) as stop:
