@@ -65,7 +65,7 @@ def train_decoder(
     """
     torch.manual_seed(seed)
     device = means.device.type
-    network = copy.deepcopy(network).to(memory_format=torch.channels_last).requires_grad_(False)
+    network = copy.deepcopy(network).to(memory_format=torch.contiguous_format).requires_grad_(False)
     decoding = nn.ModuleList([network.post_quant_conv, network.decoder]).requires_grad_(True)
     spread = means.std()
 
@@ -73,11 +73,11 @@ def train_decoder(
         rng = np.random.default_rng((seed, 4, batch))
         whole = share > 0.7
         z, x = (_whole_pairs if whole else _crop_pairs)(means, pictures, scenes, rng)
-        x = to_tensor(x).to(device, memory_format=torch.channels_last)
+        x = to_tensor(x).to(device)
         noise = torch.from_numpy(rng.standard_normal(z.shape, np.float32)).to(device)
         strength = torch.from_numpy(rng.uniform(0, LATENT_NOISE, (len(z), 1, 1, 1)).astype(np.float32)).to(device)
         with torch.autocast(device, torch.bfloat16, cache_enabled=False):  # a cache would be shared between threads
-            y = network.decode((z + spread * strength * noise).contiguous(memory_format=torch.channels_last))
+            y = network.decode(z + spread * strength * noise)
         error = y.float() - x
         if not whole:
             error = error[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
