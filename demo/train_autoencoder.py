@@ -1,9 +1,10 @@
-"""Training the demo's autoencoder on crops, most of them around the solids, later on whole pictures.
+"""Training the demo's autoencoder: squared error on crops, most of them around the solids, later on whole pictures.
 
-First the whole network by its squared error; then the decoder alone, by what makes edges sharp.
+Then its decoder alone, on whole pictures, by what makes edges sharp.
 """
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,8 +21,6 @@ __all__ = ["CONFIG", "latent_means", "psnr", "to_tensor", "train_autoencoder", "
 CONFIG = AutoencoderConfig(channels=(64, 64, 128, 128), blocks=1)
 KL_WEIGHT = 5e-5
 CROP = 64
-MARGIN = 8
-"""Pixels along the sides of a latent's crop that don't count: what is beyond them isn't seen."""
 LATENT_NOISE = 0.15
 
 
@@ -54,7 +53,7 @@ def train_autoencoder(
 
 
 def train_decoder(
-    network: Autoencoder, means: Tensor, pictures: np.ndarray, scenes: list[Scene], budget: Budget, path, seed: int
+    network: Autoencoder, means: Tensor, pictures: np.ndarray, budget: Budget, path: Path, seed: int
 ) -> Autoencoder:
     """Train a finished autoencoder's decoder further, and return the autoencoder with the averaged one.
 
@@ -71,41 +70,17 @@ def train_decoder(
 
     def loss(batch: int, share: float) -> Tensor:
         rng = np.random.default_rng((seed, 4, batch))
-        whole = share > 0.7
-        z, x = (_whole_pairs if whole else _crop_pairs)(means, pictures, scenes, rng)
-        x = to_tensor(x).to(device)
-        noise = torch.from_numpy(rng.standard_normal(z.shape, np.float32)).to(device)
-        strength = torch.from_numpy(rng.uniform(0, LATENT_NOISE, (len(z), 1, 1, 1)).astype(np.float32)).to(device)
+        chosen = np.sort(rng.choice(len(pictures), 2, replace=False))
+        x, z = to_tensor(pictures[chosen]).to(device), means[chosen]
+        strength = rng.uniform(0, LATENT_NOISE, (len(z), 1, 1, 1))
+        noise = torch.from_numpy((strength * rng.standard_normal(z.shape)).astype(np.float32)).to(device)
         with torch.autocast(device, torch.bfloat16, cache_enabled=False):  # a cache would be shared between threads
-            y = network.decode(z + spread * strength * noise)
+            y = network.decode(z + spread * noise)
         error = y.float() - x
-        if not whole:
-            error = error[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
         return error.abs().mean() + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
 
-    averaged = train(decoding, loss, budget, path)
-    network.post_quant_conv, network.decoder = averaged
+    network.post_quant_conv, network.decoder = train(decoding, loss, budget, path)
     return network
-
-
-def _whole_pairs(
-    means: Tensor, pictures: np.ndarray, scenes: list[Scene], rng: np.random.Generator
-) -> tuple[Tensor, np.ndarray]:
-    chosen = np.sort(rng.choice(len(pictures), 2, replace=False))
-    return means[chosen], pictures[chosen]
-
-
-def _crop_pairs(
-    means: Tensor, pictures: np.ndarray, scenes: list[Scene], rng: np.random.Generator
-) -> tuple[Tensor, np.ndarray]:
-    latents, crops = [], []
-    factor = pictures.shape[1] // means.shape[2]
-    for i in rng.integers(len(pictures), size=8):
-        x, y = (v // factor * factor for v in _corner(scenes[i], pictures.shape[1], rng))
-        crops.append(pictures[i, y : y + CROP, x : x + CROP])
-        rows, columns = (slice(v // factor, (v + CROP) // factor) for v in (y, x))
-        latents.append(means[i, :, rows, columns])
-    return torch.stack(latents), np.stack(crops)
 
 
 def _whole(pictures: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
@@ -115,21 +90,16 @@ def _whole(pictures: np.ndarray, rng: np.random.Generator, count: int) -> np.nda
 def _crops(pictures: np.ndarray, scenes: list[Scene], rng: np.random.Generator, count: int) -> np.ndarray:
     crops = []
     for i in rng.integers(len(pictures), size=count):
-        x, y = _corner(scenes[i], pictures.shape[1], rng)
+        size = pictures.shape[1]
+        if rng.random() < 0.75:
+            solid = scenes[i].solids[rng.integers(len(scenes[i].solids))]
+            x = column(solid, size) - CROP // 2 + rng.integers(-20, 21)
+            y = size // 2 - CROP // 2 + rng.integers(-20, 21)
+        else:
+            x, y = rng.integers(0, size - CROP + 1, size=2)
+        x, y = (int(np.clip(v, 0, size - CROP)) for v in (x, y))
         crops.append(pictures[i, y : y + CROP, x : x + CROP])
     return np.stack(crops)
-
-
-def _corner(scene: Scene, size: int, rng: np.random.Generator) -> tuple[int, int]:
-    """The left and upper pixel of a crop, in three of four near one of the scene's solids."""
-    if rng.random() < 0.75:
-        solid = scene.solids[rng.integers(len(scene.solids))]
-        x = column(solid, size) - CROP // 2 + rng.integers(-20, 21)
-        y = size // 2 - CROP // 2 + rng.integers(-20, 21)
-    else:
-        x, y = rng.integers(0, size - CROP + 1, size=2)
-    x, y = (int(np.clip(v, 0, size - CROP)) for v in (x, y))
-    return x, y
 
 
 @torch.no_grad()
