@@ -127,7 +127,7 @@ def sharpen(
     model = load_checkpoint(finished_model, device, torch.float32)
     pictures, _ = training_set(folder, count, seed)
     means = latents_of(model.first_stage_model, pictures, folder / f"sharpened-{seed}-{count}.pt", device)
-    budget, path = Budget(seconds, 3e-4, warmup=50, average=0.995, workers=2), folder / "decoder.pt"
+    budget, path = Budget(seconds, 1e-4, warmup=50, average=0.995, workers=2), folder / "decoder.pt"
     model.first_stage_model = train_decoder(model.first_stage_model, means.to(device), pictures, budget, path, seed)
     save_checkpoint(model.cpu(), output)
     log.info("wrote %s", output)
