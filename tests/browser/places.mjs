@@ -95,19 +95,6 @@ export async function asApp(page) {
   }
 }
 
-/** Runs what is open from app mode; the width of the picture that it shows then. */
-export async function runApp(page) {
-  await toggleApp(page)
-  try {
-    await page.getByTestId('linear-run-button').click()
-    const shown = page.getByTestId('linear-image-output').first()
-    await shown.waitFor({ timeout: 240_000 })
-    return await shown.evaluate((image) => (image.tagName === 'IMG' ? image : image.querySelector('img')).decode().then(() => image.naturalWidth))
-  } finally {
-    await toggleApp(page)
-  }
-}
-
 /** The tooltips over a node that is an element of the page: over its title, an input, an output, a widget. */
 export async function tooltips(page, { type, input, output, widget }) {
   await page.evaluate(async (type) => {

@@ -229,8 +229,3 @@ def test_a_shipped_workflow_opens_as_an_app(page, of_today, workflow):
     titles = [widget for _, widget, *_ in written["extra"]["linearData"]["inputs"]]
     assert [label for label, _ in seen["widgets"]] == titles and seen["runs"]
     assert all(height > 40 for _, height in seen["widgets"])
-
-
-def test_an_app_shows_its_picture(page, of_today):
-    page("open", {"workflow": with_curve("4.5", 2)})
-    assert page("runApp") == 128
