@@ -172,7 +172,8 @@ export async function shot(page, path) {
 /** A picture of one node alone, as it is when it has been added. */
 export async function portrait(page, { type, path }) {
   const clip = await page.evaluate(async (type) => {
-    app.graph.clear()
+    // Removed one by one: after a clear, the next node has the last one's number, and gets its widgets' values.
+    for (const other of [...app.graph.nodes]) app.graph.remove(other)
     const node = LiteGraph.createNode(type)
     app.graph.add(node)
     Object.assign(app.canvas.ds, { scale: 1, offset: [300 - node.pos[0], 150 - node.pos[1]] })
