@@ -125,7 +125,7 @@ def test_promoted_to_the_host(page, curve):
     page("enter", True)
     inside = curve()
     assert inside["shown"]
-    assert inside["text"] == "0: 3, 1: 2" or "is wired" in inside["notice"]
+    assert inside["text"] == "0: 3, 1: 2" or "is connected" in inside["notice"]
     assert bool(inside["points"]) == (inside["notice"] == "")
 
 
