@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .convolutions import FirstConvolution, LastConvolution, doubled
 from .device import available, check_fits
 from .tiling import in_tiles
 
@@ -99,7 +100,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return doubled(x, self.conv)
 
 
 def middle(channels: int) -> nn.Module:
@@ -121,7 +122,7 @@ class Encoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         widths = config.channels
-        self.conv_in = nn.Conv2d(config.image_channels, widths[0], 3, padding=1)
+        self.conv_in = FirstConvolution(config.image_channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList()
         for c_in, c_out in zip((widths[0], *widths), widths, strict=False):
             level = nn.Module()
@@ -131,7 +132,7 @@ class Encoder(nn.Module):
             self.down.append(level)
         self.mid = middle(widths[-1])
         self.norm_out = norm(widths[-1])
-        self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
+        self.conv_out = LastConvolution(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv_in(x)
@@ -149,7 +150,7 @@ class Decoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         widths = config.channels
-        self.conv_in = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1)
+        self.conv_in = FirstConvolution(config.latent_channels, widths[-1], 3, padding=1)
         self.mid = middle(widths[-1])
         self.up = nn.ModuleList()
         for i, c_out in enumerate(widths):  # stored from the finest level up, run the other way round
@@ -160,7 +161,7 @@ class Decoder(nn.Module):
                 level.upsample = Upsample(c_out)
             self.up.append(level)
         self.norm_out = norm(widths[0])
-        self.conv_out = nn.Conv2d(widths[0], config.image_channels, 3, padding=1)
+        self.conv_out = LastConvolution(widths[0], config.image_channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
         h = through(self.mid, self.conv_in(z))
@@ -183,8 +184,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder, self.decoder = Encoder(config), Decoder(config)
-        self.quant_conv = nn.Conv2d(2 * config.latent_channels, 2 * config.embed_channels, 1)
-        self.post_quant_conv = nn.Conv2d(config.embed_channels, config.latent_channels, 1)
+        self.quant_conv = LastConvolution(2 * config.latent_channels, 2 * config.embed_channels, 1)
+        self.post_quant_conv = LastConvolution(config.embed_channels, config.latent_channels, 1)
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, the latter clamped to [-30, 20] as published."""
@@ -212,7 +213,7 @@ class Autoencoder(nn.Module):
     def _encoded(self, x: Tensor, tile: int | None) -> Tensor:
         weight, factor = self.quant_conv.weight, self.config.factor
         tile = self._tile(len(x), x.shape[2] // factor, x.shape[3] // factor) if tile is None else tile
-        pictures = x.to(weight.device, weight.dtype)
+        pictures = x.to(weight.device)
         if not tile:
             return self.encode(pictures)
         side, overlap = tile * factor, tile // OVERLAP * factor
@@ -227,7 +228,7 @@ class Autoencoder(nn.Module):
     def _decoded(self, z: Tensor, tile: int | None) -> Tensor:
         weight = self.quant_conv.weight
         tile = self._tile(len(z), *z.shape[2:]) if tile is None else tile
-        latents = z.to(weight.device, weight.dtype)
+        latents = z.to(weight.device)
         if not tile:
             return self.decode(latents)
         return in_tiles(self.decode, latents, tile, tile // OVERLAP, self.config.factor)

@@ -150,6 +150,6 @@ class ControlledDiffusion:
             return self.diffusion.apply_model(x, t, {"c_crossattn": text})
         net = self.controlnet
         context = torch.cat(list(text), dim=1).to(net.dtype)
-        residuals = net(x.to(net.dtype), torch.cat(list(hints), dim=1).to(net.dtype), t, context)
+        residuals = net(x, torch.cat(list(hints), dim=1).to(net.dtype), t, context)
         control = [scale * residual for scale, residual in zip(self.control_scales, residuals, strict=True)]
         return self.diffusion.apply_model(x, t, {"c_crossattn": text, "control": control})

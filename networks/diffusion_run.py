@@ -55,7 +55,7 @@ class DiffusionRun:
         """As `net(x, hint, t, text)`, in its dtype; what it makes of hint and text is kept too."""
         hints = self._hints[net].shared([hint], len(hint), lambda: hint.to(net.dtype))
         texts = self._texts[net].shared([text], len(x), lambda: text.expand(len(x), -1, -1).to(net.dtype))
-        return net(x.to(net.dtype), hints, self._embedded(net, t), texts)
+        return net(x, hints, self._embedded(net, t), texts)
 
     def _embedded(self, network: HalfUNet, t: Tensor) -> Tensor | Shared:
         """The timesteps (b,) as a network takes them: their embedding's rows where those are known."""

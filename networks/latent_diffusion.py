@@ -126,7 +126,7 @@ class LatentDiffusion(nn.Module):
         return self.model.diffusion_model(self._input(x, parts.get("c_concat")), t, text, control).to(x.dtype)
 
     def _input(self, x: Tensor, concat: Sequence[Tensor] | None) -> Tensor:
-        """x and what is joined to its channels, in the UNet's dtype."""
+        """x and what is joined to its channels."""
         parts = [x, *(part.expand(len(x), -1, -1, -1) for part in concat or ())]
         channels, expected = [part.shape[1] for part in parts], self.model.diffusion_model.config.in_channels
         if sum(channels) != expected:
@@ -135,7 +135,7 @@ class LatentDiffusion(nn.Module):
                 f"latents and c_concat of {channels} channels, expected {expected} in all"
                 + (more if len(parts) == 1 and expected > channels[0] else "")
             )
-        return torch.cat([part.to(self.dtype) for part in parts], dim=1) if len(parts) > 1 else x.to(self.dtype)
+        return torch.cat([part.to(x.dtype) for part in parts], dim=1) if len(parts) > 1 else x
 
     def q_sample(self, x_start: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
         """x_t of scaled latents x_start at timesteps t (b,): sqrt(a) x0 + sqrt(1 - a) noise (Ho et al. 2020, eq. 4)."""

@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -19,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from .autoencoder import Autoencoder
-from .openvino_graph import EngineError, converted
+from .openvino_graph import Code, EngineError, Entry, converted, flat
 from .reuse import Shared
-from .unet import UNet
+from .unet import UNet, shared
 from .weights_file import WeightsFile
 
 __all__ = ["Compiled", "EngineError", "use_openvino"]
@@ -82,24 +81,34 @@ class Compiled:
         return copied
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """The result, of the network's dtype; inputs of a shape that hasn't come yet are compiled for."""
-        shapes, dtype = tuple(x.shape for x in inputs), next(self.network.parameters()).dtype
+        """The result in float32; inputs of a shape that hasn't come yet are compiled for."""
+        request = self._request(inputs, lambda entry: self._code(self.network, *(entry(x.shape) for x in inputs)))
+        return self._result(request, inputs)
+
+    def _request(self, inputs: Sequence[Tensor], code: Code) -> Any:
+        """What `code` was compiled to for inputs of these shapes, or is now."""
+        shapes = tuple(x.shape for x in inputs)
         if shapes not in self._requests:
             size = shapes[0][2:]
             same = [(known, request) for known, request in self._requests.items() if known[0][2:] == size]
             self._requests = dict(same[1 - MOST :])  # before there are more
-            self._requests[shapes] = self._compiled(shapes, dtype)
-        request = self._requests[shapes]
-        request.infer([x.float().contiguous().numpy() for x in inputs], share_inputs=True)
-        return torch.from_numpy(request.get_output_tensor().data.copy()).to(dtype)
+            log.info("compiling with OpenVINO for inputs of %s", list(map(list, shapes)))
+            self._requests[shapes] = self._compiled(code)
+        return self._requests[shapes]
 
-    def _compiled(self, shapes: Sequence[torch.Size], dtype: torch.dtype) -> Any:
-        ov = _openvino()
+    def _compiled(self, code: Code) -> Any:
+        ov, dtype = _openvino(), self._dtype
         options = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": HINTS[dtype]}
-        log.info("compiling with OpenVINO for inputs of %s", list(map(list, shapes)))
         with self._weights():
-            model = converted(ov, partial(self._code, self.network), shapes, dtype)
-            return ov.Core().compile_model(model, "CPU", options).create_infer_request()
+            return ov.Core().compile_model(converted(ov, code, dtype), "CPU", options).create_infer_request()
+
+    def _result(self, request: Any, inputs: Sequence[Tensor]) -> Tensor:
+        request.infer([x.float().contiguous().numpy() for x in inputs], share_inputs=True)
+        return torch.from_numpy(request.get_output_tensor().data.copy())
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype
 
     def _weights(self) -> AbstractContextManager:
         """Moves them into a file that is read while OpenVINO packs them, unless there's no room for one."""
@@ -111,20 +120,44 @@ class Compiled:
 
 
 class CompiledUNet(Compiled):
-    """What takes the place of a UNet's `forward`; the embedding of the timesteps is left to torch."""
+    """What takes the place of a UNet's `forward`.
+
+    What its layers make of the timesteps' embedding and the text is left to torch, which keeps it for a whole run.
+    """
 
     network: UNet
 
     def __init__(self, unet: UNet, folder: Path | None = None) -> None:
-        def code(unet: UNet, x: Tensor, emb: Tensor, context: Tensor, *control: Tensor) -> Tensor:
-            return UNet.forward(unet, x, Shared(emb), context, control or None)
-
-        super().__init__(unet, code, folder)
+        super().__init__(unet, UNet.forward, folder)
+        self._asked: list[tuple[int, nn.Module, Callable]] = []
 
     def __call__(
         self, x: Tensor, t: Tensor | Shared, context: Tensor | Shared, control: Sequence[Tensor] | None = None
     ) -> Tensor:
         """As `UNet.forward`."""
-        emb = t.value if isinstance(t, Shared) else self.network.embed(t)
-        context = context.value if isinstance(context, Shared) else context
-        return super().__call__(x, emb.expand(len(x), -1), context, *(control or ()))
+        given = t if isinstance(t, Shared) else Shared(self.network.embed(t)), shared(context)
+        inputs = [x, *(control or ())]
+
+        def code(entry: Entry) -> Tensor:
+            self._asked = []
+            x, *control = (entry(each.shape) for each in inputs)
+            emb, context = (Asked(i, each, entry, self._asked) for i, each in enumerate(given))
+            return self._code(self.network, x, emb, context, control or None)
+
+        request = self._request([*inputs, *(each.value for each in given)], code)
+        made = [given[which].of(layer, make) for which, layer, make in self._asked]
+        return self._result(request, [*inputs, *flat(made)])
+
+
+class Asked(Shared):
+    """In the place of a `Shared` while a network is traced: what layers make of it is noted, and becomes inputs."""
+
+    def __init__(self, which: int, given: Shared, entry: Entry, notes: list) -> None:
+        super().__init__(given.value)
+        self._which, self._given, self._entry, self._notes = which, given, entry, notes
+
+    def of(self, layer: nn.Module, make: Callable[[Tensor], Any]) -> Any:
+        """Inputs of the shapes of what `layer` makes of it."""
+        self._notes.append((self._which, layer, make))
+        made = self._given.of(layer, make)
+        return tuple(self._entry(x.shape) for x in made) if isinstance(made, tuple) else self._entry(made.shape)

@@ -9,25 +9,31 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["EngineError", "converted"]
+__all__ = ["Code", "EngineError", "Entry", "converted", "flat"]
+
+
+Entry = Callable[[Sequence[int]], Tensor]
+"""Makes an input of a shape."""
+Code = Callable[[Entry], Tensor]
 
 
 class EngineError(ValueError):
     """What this engine can't do, and what to do instead."""
 
 
-def converted(ov: ModuleType, code: Callable[..., Tensor], shapes: Sequence[torch.Size], dtype: torch.dtype) -> Any:
-    """OpenVINO's model of what `code` does with inputs of these shapes."""
-    parameters = [ov.opset13.parameter(list(shape), ov.Type.f32) for shape in shapes]
-    inputs = [
-        _with(torch.empty(shape, dtype=dtype, device="meta"), p.output(0))
-        for shape, p in zip(shapes, parameters, strict=True)
-    ]
-    with torch.no_grad(), _Tracing(ov):
-        result = code(*inputs)
+def converted(ov: ModuleType, code: Code, dtype: torch.dtype) -> Any:
+    """OpenVINO's model of what `code` does, with its inputs in the order in which it makes them."""
+    parameters = []
+
+    def entry(shape: Sequence[int]) -> Tensor:
+        parameters.append(ov.opset13.parameter(list(shape), ov.Type.f32))
+        return _with(torch.empty(shape, dtype=dtype, device="meta"), parameters[-1].output(0))
+
+    with torch.no_grad(), _Tracing(Operations(ov)):
+        result = code(entry)
     return ov.Model([result.node], parameters, "network")
 
 
@@ -39,27 +45,28 @@ def _with(value: Tensor, node: Any) -> Tensor:
 class _Tracing(TorchFunctionMode):
     """Gives tensors without values the operation that makes them, as `node`."""
 
-    def __init__(self, ov: ModuleType) -> None:
+    def __init__(self, operations: "Operations") -> None:
         super().__init__()
-        self._ov = ov
+        self._operations = operations
 
     def __torch_function__(self, func: Callable, types: Any, args: Sequence = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
-        nodes = any(hasattr(x, "node") for x in _flat([*args, *kwargs.values()]))
+        nodes = any(hasattr(x, "node") for x in flat([*args, *kwargs.values()]))
         result = func(*_meta(args, nodes), **dict(zip(kwargs, _meta(list(kwargs.values()), nodes), strict=True)))
-        made = [x for x in _flat([result]) if isinstance(x, Tensor)]
+        made = [x for x in flat([result]) if isinstance(x, Tensor)]
         if not nodes or not made:
             return result
         if func not in OPERATIONS:
             raise EngineError(f"OpenVINO isn't told how to do {getattr(func, '__name__', func)}: use --engine torch")
-        outputs = OPERATIONS[func](Operations(self._ov), result, *args, **kwargs)
+        outputs = OPERATIONS[func](self._operations, result, *args, **kwargs)
         for tensor, output in zip(made, outputs if isinstance(outputs, list) else [outputs], strict=True):
             tensor.node = output
         return result
 
 
-def _flat(values: Sequence) -> list:
-    return [x for value in values for x in (_flat(value) if isinstance(value, list | tuple) else [value])]
+def flat(values: Sequence) -> list:
+    """What lists and tuples hold, those in it too."""
+    return [x for value in values for x in (flat(value) if isinstance(value, list | tuple) else [value])]
 
 
 def _meta(values: Sequence, really: bool) -> list:
@@ -84,16 +91,16 @@ class Operations:
         self._ov, self._ops = ov, ov.opset13
 
     def _node(self, x: Tensor | float) -> Any:
-        """A tensor's operation; of one with values, a constant that shares its memory."""
+        """A tensor's operation; of one with values, a constant that shares its memory if it is one of the weights."""
         if not isinstance(x, Tensor):
             return self._ops.constant(x, self._ov.Type.f32)
         if hasattr(x, "node"):
             return x.node
-        x = x.detach().contiguous()
+        lasting, x = isinstance(x, nn.Parameter), x.detach().contiguous()
         if x.dtype != torch.bfloat16:
-            return self._ov.op.Constant(x.numpy(), shared_memory=True)
-        shared = self._ov.Tensor(x.view(torch.uint16).numpy(), list(x.shape), self._ov.Type.bf16)
-        widened = self._ops.convert(self._ov.op.Constant(shared, shared_memory=True), "f32")
+            return self._ov.op.Constant(x.numpy(), shared_memory=lasting)
+        values = self._ov.Tensor(x.view(torch.uint16).numpy(), list(x.shape), self._ov.Type.bf16)
+        widened = self._ops.convert(self._ov.op.Constant(values, shared_memory=lasting), "f32")
         # A mark that OpenVINO's own compressed models have. Without it the weights would be kept in float32 too.
         widened.get_rt_info()["decompression_0"] = True
         return widened.output(0)
@@ -138,10 +145,20 @@ class Operations:
     def reshape(self, out, *unused, **also_unused):
         return self._ops.reshape(unused[0].node, list(out.shape), False).output(0)
 
-    def unsqueezed(self, out, x, index):
-        if not all(i is None or i == slice(None) for i in index):
+    def indexed(self, out, x, index):
+        if all(i is None or i == slice(None) for i in index):
+            return self.reshape(out, x)
+        if not all(isinstance(i, slice) and i.step is None for i in index):
             raise EngineError(f"OpenVINO isn't told how to take {index} of a tensor: use --engine torch")
-        return self.reshape(out, x)
+        ranges = [i.indices(size)[:2] for i, size in zip(index, x.shape, strict=False)]
+        first, last, axes, steps = (
+            self._ops.constant(list(each), self._ov.Type.i32)
+            for each in (*zip(*ranges, strict=True), range(len(ranges)), [1] * len(ranges))
+        )
+        return self._ops.slice(x.node, first, last, steps, axes).output(0)
+
+    def pixel_shuffle(self, out, x, factor):
+        return self._ops.depth_to_space(x.node, "depth_first", factor).output(0)
 
     def permute(self, out, x, *order):
         order = order[0] if isinstance(order[0], list | tuple) else order
@@ -191,10 +208,12 @@ OPERATIONS: dict[Callable, Callable] = {
     torch.cat: Operations.cat,
     Tensor.chunk: Operations.chunk,
     Tensor.reshape: Operations.reshape,
-    Tensor.__getitem__: Operations.unsqueezed,
+    Tensor.__getitem__: Operations.indexed,
+    F.pixel_shuffle: Operations.pixel_shuffle,
     Tensor.permute: Operations.permute,
     F.interpolate: Operations.upsample,
     F.pad: Operations.pad,
     Tensor.clamp: Operations.clamp,
     Tensor.contiguous: Operations.same,
+    Tensor.to: Operations.same,
 }

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import Downsample, ResBlock, SpatialTransformer, Stage, Upsample, timestep_embedding
+from .convolutions import FirstConvolution, LastConvolution
 from .reuse import Shared
 
 __all__ = ["HalfUNet", "UNet", "UNetConfig", "timestep_embedding"]
@@ -60,7 +61,7 @@ class HalfUNet(nn.Module):
         channels = config.channels
         embed = 4 * channels[0]
         self.time_embed = nn.Sequential(nn.Linear(channels[0], embed), nn.SiLU(), nn.Linear(embed, embed))
-        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(config.in_channels, channels[0], 3, padding=1))])
+        self.input_blocks = nn.ModuleList([Stage(FirstConvolution(config.in_channels, channels[0], 3, padding=1))])
         self.widths = [channels[0]]
         for level, width in enumerate(channels):
             for _ in range(config.blocks):
@@ -97,7 +98,7 @@ class UNet(HalfUNet):
                     stage.append(Upsample(out))
                 self.output_blocks.append(stage)
                 width = out
-        out_convolution = nn.Conv2d(channels[0], config.out_channels, 3, padding=1)
+        out_convolution = LastConvolution(channels[0], config.out_channels, 3, padding=1)
         self.out = nn.Sequential(nn.GroupNorm(32, channels[0]), nn.SiLU(), out_convolution)
 
     def forward(
@@ -107,7 +108,7 @@ class UNet(HalfUNet):
         context: Tensor | Shared,
         control: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """The prediction, like x. Instead of `t`, what `embed` makes of it can be given, shared.
+        """The prediction, like x, in float32 at least. Instead of `t`, what `embed` makes of it can be given, shared.
 
         `control` has residuals as a `ControlNet` gives them: one to add to each input block's result on its way
         across, and one for the middle (Zhang et al. 2023, arXiv 2302.05543, section 3.2).

@@ -15,7 +15,6 @@ from comfyui_ddim.networks import (
     UNet,
     UNetConfig,
 )
-from comfyui_ddim.networks.blocks import Convolution
 from comfyui_ddim.networks.loading.diffusers_names import published_names
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
@@ -55,18 +54,6 @@ def pair(request) -> tuple[UNet, UNet2DConditionModel]:
     state = {f"model.diffusion_model.{name}": tensor for name, tensor in ours.state_dict().items()}
     other.load_state_dict(convert_ldm_unet_checkpoint(state, other.config))
     return ours, other
-
-
-@pytest.mark.parametrize(("batch", "size"), [(1, (4, 4)), (2, (3, 5)), (2, (8, 8))])
-@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
-def test_convolutions_of_small_maps(batch, size, order):
-    """Equal to torch's own, whichever way they are computed."""
-    torch.manual_seed(0)
-    layer = Convolution(24, 128).double().to(memory_format=order)
-    x = torch.randn(batch, 24, *size, dtype=torch.float64)
-    expected = torch.nn.functional.conv2d(x, layer.weight, layer.bias, padding=1)
-    for given in (x, x.to(memory_format=torch.channels_last)):
-        assert torch.allclose(layer(given), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (11, 6)])
