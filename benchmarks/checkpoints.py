@@ -24,16 +24,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 STEPS, SCALE, PROMPT = 20, 7.5, "a photograph of an astronaut riding a horse"
-UNIT = {"memory": "GiB"}
+UNIT = {"memory_run": "GiB", "memory": "GiB"}
 TITLES = {
     "start": "imports",
     "load": "load",
     "run": f"text, {STEPS} steps at 256 x 256, picture",
     "step256": "one step at 256 x 256",
+    "first512": "the first step at 512 x 512",
     "step512": "one step at 512 x 512",
     "decode": "autoencoder, to 512 x 512",
     "all": "imports, load and run",
-    "memory": "peak memory",
+    "memory_run": "peak memory of that",
+    "memory": "peak memory of all",
 }
 
 
@@ -99,13 +101,15 @@ def open_clip(tensors: dict) -> dict:
 
 @dataclass(frozen=True)
 class Candidate:
-    """How to load a file, and with what that gives to run steps: `sample(steps, side, whether to decode)`.
+    """How to load a file, and with what that gives to encode the text and to run steps.
 
-    `decode` makes a picture of a latent (1, 4, h, w). One without `whole` can't make a picture from a text.
+    `sample` takes what was loaded, the texts, steps, side and whether to decode; `decode` makes a picture of a latent
+    (1, 4, h, w). One without `whole` can't make a picture from a text.
     """
 
     load: Callable[[Path], object]
-    sample: Callable[[object, int, int, bool], object]
+    text: Callable[[object], object]
+    sample: Callable[[object, object, int, int, bool], object]
     decode: Callable[[object, object], object]
     whole: bool = True
 
@@ -123,16 +127,18 @@ def ours(dtype: str, engine: str = "torch") -> Candidate:
 
     from comfyui_ddim.sampler import Guidance, ddim_steps, make_predictor, make_schedule
 
-    def sample(model: object, steps: int, side: int, picture: bool) -> object:
+    def sample(model: object, text: torch.Tensor, steps: int, side: int, picture: bool) -> object:
         schedule = make_schedule(model.alphas_cumprod, steps)
-        text = model.encode_text([PROMPT, ""])
         running = DiffusionRun(model, schedule.timesteps)
         predict = make_predictor(running, schedule, 1, text[:1], text[1:], Guidance(SCALE))
         for step in ddim_steps(predict, torch.randn(1, 4, side // 8, side // 8), schedule):
             state = step.x
         return model.decode_latent(state / model.scale_factor) if picture else state
 
-    return Candidate(load, sample, lambda model, latent: model.decode_latent(latent))
+    def text(model: object) -> torch.Tensor:
+        return model.encode_text([PROMPT, ""])
+
+    return Candidate(load, text, sample, lambda model, latent: model.decode_latent(latent))
 
 
 def diffusers(dtype: str) -> Candidate:
@@ -152,9 +158,12 @@ def diffusers(dtype: str) -> Candidate:
         )
 
     @torch.no_grad()
-    def sample(pipeline: object, steps: int, side: int, picture: bool) -> object:
+    def text(pipeline: object) -> torch.Tensor:
+        return pipeline.text_encoder(torch.tensor(WORDS))[0]
+
+    @torch.no_grad()
+    def sample(pipeline: object, text: torch.Tensor, steps: int, side: int, picture: bool) -> object:
         pipeline.set_progress_bar_config(disable=True)
-        text = pipeline.text_encoder(torch.tensor(WORDS))[0]
         return pipeline(
             prompt_embeds=text[:1],
             negative_prompt_embeds=text[1:],
@@ -169,7 +178,7 @@ def diffusers(dtype: str) -> Candidate:
     def decode(pipeline: object, latent: torch.Tensor) -> torch.Tensor:
         return pipeline.vae.decode(latent.to(pipeline.vae.dtype)).sample
 
-    return Candidate(load, sample, decode)
+    return Candidate(load, text, sample, decode)
 
 
 def diffusers_config(path: Path) -> Path:
@@ -226,9 +235,13 @@ def comfyui(dtype: str) -> Candidate:
         return comfy.sd.load_checkpoint_guess_config(str(path), output_vae=True, output_clip=True)[:3]
 
     @torch.inference_mode()
-    def sample(parts: object, steps: int, side: int, picture: bool) -> object:
-        model, clip, vae = parts
-        positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (PROMPT, ""))
+    def text(parts: object) -> list:
+        clip = parts[1]
+        return [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (PROMPT, "")]
+
+    @torch.inference_mode()
+    def sample(parts: object, text: list, steps: int, side: int, picture: bool) -> object:
+        (model, _, vae), (positive, negative) = parts, text
         latent = torch.zeros(1, 4, side // 8, side // 8)
         noise = torch.randn(latent.shape)
         state = comfy.sample.sample(
@@ -240,7 +253,7 @@ def comfyui(dtype: str) -> Candidate:
     def decode(parts: object, latent: torch.Tensor) -> object:
         return parts[2].decode(latent)
 
-    return Candidate(load, sample, decode)
+    return Candidate(load, text, sample, decode)
 
 
 def openvino(dtype: str) -> Candidate:
@@ -261,12 +274,12 @@ def openvino(dtype: str) -> Candidate:
             files[(part, *shapes)] = ov.Core().compile_model(model, "CPU", options).create_infer_request()
         return files[(part, *shapes)]
 
-    def sample(files: dict, steps: int, side: int, picture: bool) -> object:
-        x, width = (
-            torch.randn(2, 4, side // 8, side // 8).numpy(),
-            1024 if files["unet"].stem.endswith("2-unet") else 768,
-        )
-        inputs = [x, torch.tensor([500, 500]).numpy(), torch.randn(2, 77, width).numpy()]
+    def text(files: dict) -> object:
+        return torch.randn(2, 77, 1024 if files["unet"].stem.endswith("2-unet") else 768).numpy()
+
+    def sample(files: dict, text: object, steps: int, side: int, picture: bool) -> object:
+        x = torch.randn(2, 4, side // 8, side // 8).numpy()
+        inputs = [x, torch.tensor([500, 500]).numpy(), text]
         for _ in range(steps):
             made = request(files, "unet", [tuple(each.shape) for each in inputs]).infer(inputs)
         return made
@@ -274,7 +287,7 @@ def openvino(dtype: str) -> Candidate:
     def decode(files: dict, latent: torch.Tensor) -> object:
         return request(files, "decoder", [tuple(latent.shape)]).infer([latent.numpy()])
 
-    return Candidate(load, sample, decode, whole=False)
+    return Candidate(load, text, sample, decode, whole=False)
 
 
 def convert_for_openvino(path: Path) -> None:
@@ -338,13 +351,13 @@ def measure(name: str, dtype: str, path: Path, threads: int, quick: bool, busy: 
     if candidate.whole:
         figures = {"start": imported - began, "load": ready - imported}
         if not quick:
-            candidate.sample(loaded, STEPS, 256, True)
+            candidate.sample(loaded, candidate.text(loaded), STEPS, 256, True)
             done = time.perf_counter()
-            figures |= {"run": done - ready, "all": done - began}
-    latent = torch.randn(1, 4, 64, 64)
+            figures |= {"run": done - ready, "all": done - began, "memory_run": peak_memory()}
+    text, latent = candidate.text(loaded), torch.randn(1, 4, 64, 64)
     for figure, code in (
-        ("step256", lambda: candidate.sample(loaded, 1, 256, False)),
-        ("step512", lambda: candidate.sample(loaded, 1, 512, False)),
+        ("step256", lambda: candidate.sample(loaded, text, 1, 256, False)),
+        ("step512", lambda: candidate.sample(loaded, text, 1, 512, False)),
         ("decode", lambda: candidate.decode(loaded, latent)),
     ):
         times = []
@@ -354,6 +367,7 @@ def measure(name: str, dtype: str, path: Path, threads: int, quick: bool, busy: 
             took = (time.process_time() - worked) / threads if busy else time.perf_counter() - start
             times.append(took)
         figures[figure] = min(times[1:])
+        figures |= {"first512": times[0]} if figure == "step512" else {}
     return figures | {"memory": peak_memory()}
 
 

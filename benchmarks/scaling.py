@@ -93,7 +93,7 @@ def panels(name: str, rows: dict[int, Row]) -> list[Panel]:
             (Line(corners, dots=True), Line(inside, dashed=True)) if len(inside) > 1 else (Line(corners, dots=True),)
         )
         title = f"{title} over {name}, {unit}"
-        readout = f"{corners[0][1]:.2f} to {corners[-1][1]:.2f}"
+        readout = f"{corners[0][1]:.3g} to {corners[-1][1]:.4g}"
         made.append(Panel(title, readout, COLOURS[name], lines, (sizes[0], sizes[-1]), (low, high)))
     return made
 
