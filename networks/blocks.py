@@ -29,10 +29,12 @@ class ResBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, embed: int) -> None:
         super().__init__()
-        self.in_layers = nn.Sequential(nn.GroupNorm(32, c_in), nn.SiLU(), Convolution(c_in, c_out))
+        self.in_layers = nn.Sequential(nn.GroupNorm(32, c_in), nn.SiLU(inplace=True), Convolution(c_in, c_out))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embed, c_out))
         # The third entry was dropout: kept as a place, since the published keys count it.
-        self.out_layers = nn.Sequential(nn.GroupNorm(32, c_out), nn.SiLU(), nn.Identity(), Convolution(c_out, c_out))
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(32, c_out), nn.SiLU(inplace=True), nn.Identity(), Convolution(c_out, c_out)
+        )
         self.skip_connection = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor, emb: Shared) -> Tensor:

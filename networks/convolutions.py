@@ -65,10 +65,8 @@ def doubled(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     if device != "meta" and (device != "cpu" or pixels < LEAST):  # without values, it is asked for once and for all
         return convolution(F.interpolate(x, scale_factor=2.0, mode="nearest"))
     weight = convolution.weight
-    kernels = rearrange(
-        F.linear(weight.flatten(2), SUMS.to(weight.dtype)), "o c (p q a b) -> (o p q) c a b", p=2, q=2, a=2
-    )
-    if weight.is_contiguous(memory_format=torch.channels_last):
-        kernels = kernels.contiguous(memory_format=torch.channels_last)
-    quarters = F.conv2d(x, kernels, convolution.bias.repeat_interleave(4), padding=1)
-    return F.pixel_shuffle(quarters, 2)[:, :, 1:-1, 1:-1]
+    order = torch.channels_last if weight.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    sums = F.linear(weight.flatten(2), SUMS.to(weight.dtype))
+    kernels = rearrange(sums, "o c (p q a b) -> (o p q) c a b", p=2, q=2, a=2).contiguous(memory_format=order)
+    made = F.pixel_shuffle(F.conv2d(x, kernels, convolution.bias.repeat_interleave(4), padding=1), 2)
+    return made[:, :, 1:-1, 1:-1].contiguous(memory_format=order)

@@ -99,7 +99,7 @@ class UNet(HalfUNet):
                 self.output_blocks.append(stage)
                 width = out
         out_convolution = LastConvolution(channels[0], config.out_channels, 3, padding=1)
-        self.out = nn.Sequential(nn.GroupNorm(32, channels[0]), nn.SiLU(), out_convolution)
+        self.out = nn.Sequential(nn.GroupNorm(32, channels[0]), nn.SiLU(inplace=True), out_convolution)
 
     def forward(
         self,
