@@ -75,19 +75,38 @@ def test_a_run_with_a_controlnet_and_shared_texts_is_torch_s(folder):
     net = ControlNet.copy_of(model.model.diffusion_model)
     torch.nn.init.normal_(net.zero_convs[1][0].weight)
     x, t = torch.randn(2, 4, 8, 8), torch.tensor([500, 500])
-    text, hint = torch.randn(1, 7, 24), torch.rand(1, 3, 64, 64)
+    text, other, hint = torch.randn(1, 7, 24), torch.randn(1, 7, 24), torch.rand(1, 3, 64, 64)
 
     def results() -> list[torch.Tensor]:
         run = DiffusionRun(model, [900, 500])
         control = run.residuals(net, x, hint, t, text)
         plain = {"c_crossattn": [text]}
-        return [run.apply_model(x, t, plain), run.apply_model(x, t, plain | {"control": control})]
+        later = run.apply_model(x, torch.tensor([900, 900]), {"c_crossattn": [other]})
+        return [run.apply_model(x, t, plain), run.apply_model(x, t, plain | {"control": control}), later]
 
     expected = results()
     use_openvino(model, folder)
     came = results()
-    assert (expected[0] - expected[1]).abs().max() > 0.01
+    assert all((expected[0] - each).abs().max() > 0.01 for each in expected[1:])
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(came, expected, strict=True))
+
+
+@torch.no_grad()
+def test_a_run_computes_a_text_and_its_timesteps_once(folder):
+    model = model_of(UNETS["1.x"])
+    use_openvino(model, folder)
+    layers = [
+        layer
+        for name, layer in model.model.diffusion_model.named_modules()
+        if name.endswith(("attn2.to_k", "attn2.to_v", "emb_layers.1"))
+    ]
+    calls = []
+    for layer in layers:
+        layer.register_forward_hook(lambda *given: calls.append(given[0]))
+    run, text = DiffusionRun(model, [900, 500]), torch.randn(1, 7, 24)
+    for t in (900, 500):
+        run.apply_model(torch.randn(2, 4, 8, 8), torch.tensor([t, t]), {"c_crossattn": [text]})
+    assert sorted(map(id, calls)) == sorted(map(id, layers)) and len(layers) > 4
 
 
 @torch.no_grad()
