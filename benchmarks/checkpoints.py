@@ -34,8 +34,8 @@ TITLES = {
     "step512": "one step at 512 x 512",
     "decode": "autoencoder, to 512 x 512",
     "all": "imports, load and run",
-    "memory_run": "peak memory of that",
-    "memory": "peak memory of all",
+    "memory_run": "peak memory until then",
+    "memory": "peak memory in all",
 }
 
 
