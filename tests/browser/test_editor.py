@@ -104,7 +104,8 @@ def test_nodes_show_their_picture_and_grow_for_it(server, page, drawn):
             seen = page("pictureOn", kind)
             assert seen["inside"] and seen["width"] > 200, (kind, seen)
             grown[kind] = seen["height"] - before[kind]
-        assert all(grown[kind] >= 100 for kind in kinds[:2]), grown  # by how much, each front end decides
+        least = 200 if again else 100  # front ends of ComfyUIs that don't announce it again give a preview less room
+        assert all(grown[kind] >= least for kind in kinds[:2]), grown
 
 
 def test_cancelling_stops_within_one_step(server, page):
